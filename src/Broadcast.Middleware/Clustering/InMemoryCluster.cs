@@ -177,8 +177,8 @@ public sealed class InMemoryCluster
         void Retain(RetainedKey key, ReadOnlyMemory<byte> message, GroupOptions limits)
         {
             var known = _retained.GetValueOrDefault(key.Name);
-            var bytes = _retainedBytes - (known is null ? 0 : CostOf(key.Name, known.Message.Length));
-            if (!key.IsRemoved) bytes += CostOf(key.Name, message.Length);
+            var bytes = _retainedBytes - (known is null ? 0 : RetainedValues.CostOf(known.Message.Length, key.Name));
+            if (!key.IsRemoved) bytes += RetainedValues.CostOf(message.Length, key.Name);
             var count = _retained.Count + (known is null ? 1 : 0);
             if (!key.IsRemoved && RetainedValues.Problem(limits, count, bytes) is { } problem)
                 throw new InvalidOperationException($"The group '{name}' cannot retain the message. {problem}");
@@ -186,8 +186,6 @@ public sealed class InMemoryCluster
             if (key.IsRemoved) _retained.Remove(key.Name);
             else _retained[key.Name] = new(_offset + 1, message.ToArray());
         }
-
-        static long CostOf(string key, int length) => key.Length + length + Block.EntrySize;
 
         void Trim(GroupOptions history)
         {

@@ -338,8 +338,10 @@ sealed class Group
     /// </summary>
     MessageLog? GetTransientLogLocked()
     {
-        var subscribers = _isRemoved ? 0 : CountSubscribers(_shards);
-        return subscribers == 0 ? null : _log.Transient?.Log ?? _log.OpenTransientLocked(subscribers, NewEpoch());
+        // A group removes each shard without subscribers.
+        if (_isRemoved || _shards.Length == 0) return null;
+        return _log.Transient?.Log
+            ?? _log.OpenTransientLocked(_shards.Sum(static shard => shard.Subscribers), NewEpoch());
     }
 
     /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
@@ -359,13 +361,6 @@ sealed class Group
         var members = 0;
         foreach (var shard in shards) members += shard.Members;
         return members;
-    }
-
-    static int CountSubscribers(GroupShard[] shards)
-    {
-        var subscribers = 0;
-        foreach (var shard in shards) subscribers += shard.Subscribers;
-        return subscribers;
     }
 
     static GroupLifetime LifetimeOf(LogSettings settings) =>
