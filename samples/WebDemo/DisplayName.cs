@@ -26,6 +26,7 @@ static class DisplayName
     public static string CreateGuestName(string connectionId) =>
         $"guest {Convert.ToHexStringLower(Base64Url.DecodeFromChars(connectionId).AsSpan(0, 2))}";
 
-    static string? Normalize(string? name) =>
+    /// <summary>Removes white space around a name. Returns null if the name is missing, too long, or has control characters.</summary>
+    public static string? Normalize(string? name) =>
         name?.Trim() is { Length: > 0 and <= MaxLength } trimmed && !trimmed.Any(char.IsControl) ? trimmed : null;
 }

@@ -23,7 +23,7 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / 30), time);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
-            if (_players.IsEmpty) await _joins.WaitAsync(stoppingToken);
+            while (_players.IsEmpty) await _joins.WaitAsync(stoppingToken);
             // All states have the same key. So a player with a slow network skips to the newest state.
             await broadcaster.PublishAsync(MovePlayers(), AllPlayers, "state", stoppingToken);
         }

@@ -29,7 +29,7 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / TicksPerSecond), time);
         while (true)
         {
-            if (_wanted == 0) await _starts.WaitAsync(stoppingToken);
+            while (_wanted == 0) await _starts.WaitAsync(stoppingToken);
             var (url, count, problem) = (ServerAddress.GetLocalUrl(server, "/load/clients"), _wanted, default(string));
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
             var clients = Enumerable.Range(0, count).Select(_ => LoadClient.RunAsync(url, _latencies, stop.Token)).ToList();

@@ -64,7 +64,7 @@ static class Members
     {
         if (login.Password != Password)
             return TypedResults.Text("The password is wrong.", statusCode: 401);
-        if (login.Name.Trim() is not { Length: > 0 and <= 32 } name || name.Any(static c => char.IsControl(c) || c == ':'))
+        if (DisplayName.Normalize(login.Name) is not { } name || name.Contains(':'))
             return TypedResults.Text("Enter a name with 1 to 32 characters and without a colon.", statusCode: 400);
         var expires = time.GetUtcNow() + Lifetime;
         var token = new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor

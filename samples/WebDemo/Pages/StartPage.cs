@@ -30,7 +30,7 @@ sealed class StartPage(
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1), time);
         while (true)
         {
-            await _joins.WaitAsync(stoppingToken);
+            while (local.Connections.CountGroupMembers("/live") == 0) await _joins.WaitAsync(stoppingToken);
             using var meter = new DeliveryMeter();
             while (local.Connections.CountGroupMembers("/live") > 0 && await timer.WaitForNextTickAsync(stoppingToken))
                 await local.PublishAsync(Measure(meter), DemoJson.Default.LiveFigures, Visitors, "figures", stoppingToken);

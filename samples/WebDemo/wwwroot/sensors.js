@@ -16,8 +16,8 @@ function receive(data) {
   const { sensor, value, time } = parse(data);
   if (sensor === undefined) return;
   const shown = sensors.get(sensor) ?? add(sensor);
-  // After a reconnect, the server sends the readings of the last minutes again.
-  if (shown.readings.some(reading => reading.time === time)) return;
+  // After a reconnect, the server sends old readings again. The readings of a sensor arrive in the order of their time.
+  if (time <= shown.readings.at(-1)?.time) return;
   shown.readings.push({ time, value });
   // One animation frame shows the newest readings.
   if (changed.size === 0) requestAnimationFrame(flush);

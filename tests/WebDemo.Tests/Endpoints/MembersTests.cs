@@ -31,9 +31,10 @@ public sealed class MembersTests(DemoServer server)
 
     [Theory]
     [InlineData("Ann", "guess", HttpStatusCode.Unauthorized)]
+    [InlineData(null, "demo", HttpStatusCode.BadRequest)]
     [InlineData(" ", "demo", HttpStatusCode.BadRequest)]
     [InlineData("A:b", "demo", HttpStatusCode.BadRequest)]
-    public async Task Login_WrongPasswordOrName_ReturnsError(string name, string password, HttpStatusCode status)
+    public async Task Login_WrongPasswordOrName_ReturnsError(string? name, string password, HttpStatusCode status)
     {
         using var response = await server.Http.PostAsJsonAsync("/login", new { name, password }, TestContext.Current.CancellationToken);
         Assert.Equal(status, response.StatusCode);
