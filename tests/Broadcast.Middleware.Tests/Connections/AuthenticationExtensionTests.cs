@@ -2,6 +2,7 @@ using System.Security.Claims;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
+using static Broadcast.Middleware.Testing.TestClientOptions;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
@@ -169,8 +170,6 @@ public sealed class AuthenticationExtensionTests
         Assert.Equal((1008, "The authentication has expired. Connect again."), (close.CloseCode, close.CloseReason));
         Assert.False(await broadcaster.ExtendAuthenticationAsync(id, CreateUser("ann"), null, Token));
     }
-
-    static ClaimsPrincipal CreateUser(string id) => new(new ClaimsIdentity([new(ClaimTypes.NameIdentifier, id)], "Test"));
 
     Task<RawClient> OpenAsync(BroadcastApp app) =>
         RawClient.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));

@@ -138,17 +138,18 @@ public sealed partial class TracingTests : IDisposable
     public async Task Publish_ListenerSamplesNothing_CreatesNoSpan()
     {
         using var recorder = new SpanRecorder(ActivitySamplingResult.None);
-        Activity? inFilter = null;
+        (bool HasRun, Activity? Current) filter = default;
         await using var app = await StartAsync(
             endpoint => endpoint.Use((context, next) =>
             {
-                inFilter = Activity.Current;
+                filter = (true, Activity.Current);
                 return next(context);
             }),
             recorder);
         await SendAsync(app, "hello");
 
-        Assert.Null(inFilter);
+        Assert.True(filter.HasRun);
+        Assert.Null(filter.Current);
         Assert.Empty(recorder.Spans);
     }
 

@@ -4,7 +4,7 @@ using System.Text.RegularExpressions;
 namespace Broadcast.Middleware.Tests.Documentation;
 
 /// <summary>
-/// Tests that the compiled files of this folder and of the recipes contain all C# code of the documents. The compiler so
+/// Tests that the compiled files of this folder and of the recipes contain all C# code of the documents. So the compiler
 /// checks the documents, and tests can run the same code.
 /// </summary>
 public sealed partial class SnippetTests
