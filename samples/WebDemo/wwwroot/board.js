@@ -1,4 +1,5 @@
 import { Connection } from "./connection.js";
+import { Cursors } from "./cursors.js";
 import { hueOf, nameIn, useName } from "./names.js";
 import { People } from "./people.js";
 import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
@@ -18,7 +19,7 @@ const strokesOn = $("strokes").getContext("2d");
 const pendingOn = $("pending").getContext("2d");
 const connection = new Connection({ state: showState, message: receive, closed });
 const people = new People($("people"), showPeople);
-const cursors = new Map();
+const cursors = new Cursors($("cursors"), isAbsent);
 
 // "strokes" are the strokes from the server. All clients have the same order of strokes.
 // "pending" are the strokes of this page that the server has not sent back yet.
@@ -43,7 +44,7 @@ function showState() {
   if (isConnected) {
     // The server sends all strokes again on every new connection.
     [strokes, pending, ownId, line, drawingWith] = [[], [], null, [], null];
-    for (const id of [...cursors.keys()]) removeCursor(id);
+    cursors.clear();
     $("problem").hidden = true;
     redraw();
     people.retryNow();
@@ -60,7 +61,7 @@ function closed(code, reason, wasOpen) {
 
 function showPeople() {
   $("count").textContent = people.isKnown ? `${people.members.size} here` : "";
-  for (const [id, cursor] of cursors) cursor.hidden = isAbsent(id);
+  cursors.refresh();
 }
 
 // #region board
@@ -75,7 +76,7 @@ function receive(data) {
       addStroke(message);
       break;
     case "cursor":
-      if (message.x === undefined) removeCursor(message.id);
+      if (message.x === undefined) cursors.remove(message.id);
       else moveCursor(message, message.x, message.y);
       break;
     case "clear":
@@ -142,31 +143,13 @@ function resize() {
 
 // Cursors.
 
-function moveCursor({ id, name }, x, y) {
-  let cursor = cursors.get(id);
-  if (!cursor) {
-    cursor = document.createElement("div");
-    cursor.className = "cursor";
-    cursors.set(id, cursor);
-    $("cursors").append(cursor);
-  }
-
-  cursor.hidden = isAbsent(id);
-  cursor.textContent = name;
-  cursor.style.setProperty("--hue", hueOf(name));
-  cursor.style.left = `${x / SIZE * 100}%`;
-  cursor.style.top = `${y / SIZE * 100}%`;
-  cursor.classList.toggle("flipped", x > SIZE * 0.8);
+function moveCursor(sender, x, y) {
+  cursors.move(sender, x / SIZE * 100, y / SIZE * 100);
 }
 
 // A server that crashes cannot remove the cursors of its clients.
 function isAbsent(id) {
   return people.isKnown && !people.members.has(id);
-}
-
-function removeCursor(id) {
-  cursors.get(id)?.remove();
-  cursors.delete(id);
 }
 
 // Pointer. Each message contains all points since the last animation frame.

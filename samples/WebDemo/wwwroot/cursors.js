@@ -3,10 +3,12 @@ import { hueOf } from "./names.js";
 /** The cursors of other people. Positions are percentages of the width and height of the container. */
 export class Cursors {
   #container;
+  #isAbsent;
   #cursors = new Map();
 
-  constructor(container) {
-    this.#container = container;
+  /** The function isAbsent returns true for the ID of a person whose cursor is hidden. */
+  constructor(container, isAbsent = () => false) {
+    [this.#container, this.#isAbsent] = [container, isAbsent];
   }
 
   move({ id, name }, left, top) {
@@ -18,6 +20,7 @@ export class Cursors {
       this.#container.append(cursor);
     }
 
+    cursor.hidden = this.#isAbsent(id);
     cursor.textContent = name;
     cursor.style.setProperty("--hue", hueOf(name));
     cursor.style.left = `${left}%`;
@@ -32,5 +35,10 @@ export class Cursors {
 
   clear() {
     for (const id of [...this.#cursors.keys()]) this.remove(id);
+  }
+
+  /** Hides the cursors of absent people, and shows all others. */
+  refresh() {
+    for (const [id, cursor] of this.#cursors) cursor.hidden = this.#isAbsent(id);
   }
 }

@@ -96,13 +96,15 @@ sealed class GroupOutbox(
             if (await outages.FindAsync(group, deadline) is { } outage) throw outage;
             // Do not send the messages after the deadline, because the callers receive an error.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
-            var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
-            while (first is null && TryRemoveRefused(ref batch))
-                first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
+            Position? published;
+            do published = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
+            while (published is null && TryRemoveRefused(ref batch));
             _lastError = null;
             EndBatch(batch);
-            var (epoch, offset) = (first.GetValueOrDefault().Epoch, first.GetValueOrDefault().Offset);
-            foreach (var entry in batch) entry.Succeed(new(epoch, entry.IsTransient ? offset : offset++));
+            // If Redis refused all messages, the batch is now empty.
+            var first = published.GetValueOrDefault();
+            var offset = first.Offset;
+            foreach (var entry in batch) entry.Succeed(new(first.Epoch, entry.IsTransient ? offset : offset++));
         }
         catch (Exception exception)
         {

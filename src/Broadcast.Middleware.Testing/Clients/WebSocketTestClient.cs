@@ -85,14 +85,14 @@ public abstract class WebSocketTestClient : TestClient
                 $"The reason has more than {MaxReasonBytes} bytes. Shorten the reason.", nameof(reason));
         }
 
-        if (!_isCloseFrameSent)
+        if (_close is null && !_isCloseFrameSent)
         {
             _isCloseFrameSent = true;
             await SendFrameAsync(ClientFrame.OfClose(status, reason));
         }
 
         while (_close is null) await ReadFrameAsync();
-        await _wire.ReadEndAsync();
+        await AnswerCloseAsync(_close);
     }
 
     private protected Task SendAsync(MessageType type, ReadOnlyMemory<byte> payload) =>

@@ -41,8 +41,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     }
 
     /// <summary>
-    /// The only group whose calls fail, while the node reaches the cluster for other groups. The empty string is the
-    /// group of all connections. Null for no group. Default: null.
+    /// The only group whose publishes and subscribes fail, while the node reaches the cluster for other groups. Calls
+    /// about members succeed. The empty string is the group of all connections. Null for no group. Default: null.
     /// </summary>
     public string? UnreachableGroup
     {

@@ -22,7 +22,10 @@ public sealed class RecordedPublish
     public override string ToString()
     {
         var payload = Message.Type == MessageType.Text ? $"'{Text}'" : $"{Message.Payload.Length} bytes";
-        var excluded = Recipients.Excluded.Count == 0 ? "" : $", except {string.Join(", ", Recipients.Excluded)}";
-        return $"publish {payload} to {Recipients}{excluded}";
+        return $"publish {payload} to {Describe(Recipients)}";
     }
+
+    internal static string Describe(Recipients recipients) => recipients.Excluded.Count == 0
+        ? recipients.ToString()
+        : $"{recipients}, except {string.Join(", ", recipients.Excluded)}";
 }

@@ -189,7 +189,8 @@ public sealed class RecordingBroadcaster : IBroadcaster
     {
         ThrowIfFailing();
         await _inner.EndAuthenticationAsync(connectionId, cancellationToken).ConfigureAwait(false);
-        Add(new RecordedClose(connectionId, WebSocketCloseStatus.PolicyViolation, "The authentication has ended."));
+        Add(new RecordedClose(
+            connectionId, WebSocketCloseStatus.PolicyViolation, "The authentication has expired. Connect again."));
         return true;
     }
 
@@ -203,7 +204,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
         var found = Publishes.FirstOrDefault(publish =>
             publish.Text == text && (recipients is not { } expected || publish.Recipients == expected));
         if (found is not null) return found;
-        var to = recipients is { } named ? $" to {named}" : "";
+        var to = recipients is { } named ? $" to {RecordedPublish.Describe(named)}" : "";
         throw new BroadcastTestException($"Nothing published '{text}'{to}. {DescribeCalls()}");
     }
 

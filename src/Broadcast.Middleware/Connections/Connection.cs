@@ -359,6 +359,13 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Writer.Post();
     }
 
+    /// <summary>Sends a text that already has the format of the client: see <see cref="Send"/>.</summary>
+    public void SendVerbatim(ReadOnlyMemory<byte> text)
+    {
+        var message = new Message(text, MessageType.Text) { IsVerbatim = true };
+        Send(message, EntryMetadata.Create(message, null));
+    }
+
     /// <summary>
     /// Sends a message like <see cref="Send"/>. If the client is slow, the call first waits until the writer has sent
     /// earlier messages. So a sender that awaits each call never exceeds

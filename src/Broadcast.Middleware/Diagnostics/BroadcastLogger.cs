@@ -141,7 +141,7 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void KestrelAddedTooLate();
 
     [LoggerMessage(29, LogLevel.Debug,
-        "A request has extended the authentication of connection {ConnectionId}. The authentication now expires at " +
+        "A request has extended the authentication of connection {ConnectionId}. New expiration, or null for never: " +
         "{Expires}.")]
     public partial void AuthenticationExtended(string connectionId, DateTimeOffset? expires);
 

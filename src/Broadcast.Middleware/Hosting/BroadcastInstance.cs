@@ -234,7 +234,7 @@ sealed class BroadcastInstance : IDisposable
     /// <summary>Creates the feeds of a presence endpoint.</summary>
     /// <param name="select">See <see cref="MemberWriter"/>.</param>
     public PresenceFeeds CreatePresenceFeeds(Func<Utf8JsonWriter, PresenceMember, bool>? select) =>
-        new(_groupPresence, new MemberWriter(select, _options.MaxBacklogBytes / 4, _logger), _time);
+        new(_groupPresence, new MemberWriter(select, FeedSender.GetMaxBatchBytes(_options), _logger), _time);
 
     /// <summary>Creates the last filter of a presence endpoint.</summary>
     /// <param name="feeds">The feeds of the endpoint.</param>

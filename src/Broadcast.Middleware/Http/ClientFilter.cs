@@ -1,5 +1,4 @@
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.WebUtilities;
 
 namespace Broadcast.Middleware.Http;
 
@@ -15,23 +14,13 @@ static class ClientFilter
     public static bool TryRead(HttpRequest request, out SubscriptionFilter? filter, out string? problem)
     {
         (filter, problem) = (null, null);
-        var isFound = false;
-        // The property Query of the request would create objects that stay in memory until the connection ends.
-        foreach (var pair in new QueryStringEnumerable(request.QueryString.Value))
+        var count = QueryParameter.Find(request, Parameter, out var text);
+        if (count > 1)
         {
-            if (!pair.DecodeName().Span.Equals(Parameter, StringComparison.OrdinalIgnoreCase)) continue;
-            if (isFound)
-            {
-                problem = "The URL has more than one filter. Combine the filters with 'and'.";
-                return false;
-            }
-
-            isFound = true;
-            var text = pair.DecodeValue().Span;
-            if (!text.IsWhiteSpace() && !SubscriptionFilter.TryParse(text.ToString(), out filter, out problem))
-                return false;
+            problem = "The URL has more than one filter. Combine the filters with 'and'.";
+            return false;
         }
 
-        return true;
+        return string.IsNullOrWhiteSpace(text) || SubscriptionFilter.TryParse(text, out filter, out problem);
     }
 }

@@ -35,9 +35,6 @@ sealed class RefreshEndpoint(
 {
     const int MaxBodyBytes = 1024;
 
-    // The value is in seconds.
-    const string RetryAfter = "5";
-
     public async Task InvokeAsync(HttpContext context)
     {
         var request = context.Request;
@@ -111,7 +108,7 @@ sealed class RefreshEndpoint(
         }
         catch (BackplaneException)
         {
-            context.Response.Headers.RetryAfter = RetryAfter;
+            context.Response.Headers.RetryAfter = Refusal.RetryAfter;
             await RefuseAsync(context, StatusCodes.Status503ServiceUnavailable, CloseReasons.ClusterUnreachable);
             return;
         }
@@ -124,9 +121,7 @@ sealed class RefreshEndpoint(
     Task RefuseAsync(HttpContext context, int statusCode, string problem)
     {
         logger.RefreshRefused(statusCode, problem);
-        context.Response.StatusCode = statusCode;
-        context.Response.ContentType = "text/plain; charset=utf-8";
-        return context.Response.WriteAsync(problem + "\n");
+        return Refusal.WriteTextAsync(context.Response, statusCode, problem);
     }
 
     /// <summary>Returns null if the body is too large or has another form.</summary>

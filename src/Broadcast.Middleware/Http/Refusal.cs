@@ -16,7 +16,7 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
         "curl -N -H 'Accept: text/event-stream' URL";
 
     // The value is in seconds. Clients should add a random delay, so that not all clients reconnect at the same time.
-    const string RetryAfter = "5";
+    public const string RetryAfter = "5";
 
     static readonly byte[] EventStreamRetry = EventStreamEncoder.EncodeRetry(TimeSpan.FromSeconds(5));
 
@@ -130,9 +130,15 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
         metrics.Refused(reason);
         if (statusCode == StatusCodes.Status503ServiceUnavailable && EventStreamHandler.IsRequested(context.Request))
             return WriteCloseEventAsync(context.Response, problem);
-        context.Response.StatusCode = statusCode;
-        context.Response.ContentType = "text/plain; charset=utf-8";
-        return context.Response.WriteAsync(problem + "\n");
+        return WriteTextAsync(context.Response, statusCode, problem);
+    }
+
+    /// <summary>Writes an answer as plain text.</summary>
+    public static Task WriteTextAsync(HttpResponse response, int statusCode, string problem)
+    {
+        response.StatusCode = statusCode;
+        response.ContentType = "text/plain; charset=utf-8";
+        return response.WriteAsync(problem + "\n");
     }
 
     /// <summary>

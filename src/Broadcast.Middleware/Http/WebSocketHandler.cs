@@ -49,11 +49,10 @@ sealed class WebSocketHandler(
     public static bool TryGetReplay(HttpRequest request, ProtocolDescriptor protocol, out Replay replay)
     {
         replay = default;
-        // Without a query string, this method creates no query object, which would stay in memory.
-        if (!protocol.IsRaw || !request.QueryString.HasValue) return true;
-        var after = request.Query[AfterKey];
-        if (after.Count == 0 || after is [""]) return true;
-        if (after.Count > 1 || !Position.TryParse(after[0], out var position)) return false;
+        if (!protocol.IsRaw) return true;
+        var count = QueryParameter.Find(request, AfterKey, out var after);
+        if (count == 0 || (count == 1 && after.Length == 0)) return true;
+        if (count > 1 || !Position.TryParse(after, out var position)) return false;
         replay = Replay.After(position);
         return true;
     }

@@ -201,17 +201,15 @@ sealed class Block
     /// <param name="offset">The offset of the entry: see <see cref="OffsetOf"/>.</param>
     public void Append(Block source, int index, long offset)
     {
-        var frame = source._data.AsSpan(source.EndOf(index), source.SizeOf(index));
-        frame.CopyTo(_data.AsSpan(Length));
-        Length += frame.Length;
         _offsets ??= new long[_entries.Length];
         if (_count == _offsets.Length) Array.Resize(ref _offsets, _count * 2);
-        _offsets[_count] = offset;
-        Add(source._entries[index] with { End = Length }, source.KeyOf(index));
+        Append(source.FrameOf(index).Span, source._entries[index], source.KeyOf(index), offset);
     }
 
-    /// <summary>Appends a retained value. The block must have room for the frame and the entry.</summary>
-    public void Append(ReadOnlySpan<byte> frame, Entry entry, string key, long offset)
+    /// <summary>
+    /// Appends an entry of a compacted or retained block. The block must have room for the frame and the entry.
+    /// </summary>
+    public void Append(ReadOnlySpan<byte> frame, Entry entry, string? key, long offset)
     {
         frame.CopyTo(_data.AsSpan(Length));
         Length += frame.Length;

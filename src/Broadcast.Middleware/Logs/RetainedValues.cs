@@ -24,7 +24,7 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     // Below this size, a snapshot never becomes old, because a new snapshot is cheap.
     const int MinSharedBytes = 16 * 1024;
 
-    // A large snapshot becomes old when the log has appended this fraction of its size.
+    // A large snapshot becomes old when the log has appended more than one eighth of its size.
     const int SharedFraction = 8;
 
     readonly Dictionary<string, LinkedListNode<Value>> _values = new(StringComparer.Ordinal);
@@ -40,9 +40,6 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     long _bytes;
     long _idleSince = time.GetTimestamp();
     long _nextOffsetAtLastCheck;
-
-    /// <summary>The number of values.</summary>
-    public int Count => _values.Count;
 
     /// <summary>Returns the size of a value in bytes. The size includes the key and the index entry.</summary>
     public static long CostOf(int frameSize, string key) => frameSize + key.Length + Block.EntrySize;

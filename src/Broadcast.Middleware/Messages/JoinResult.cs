@@ -20,9 +20,10 @@ public readonly struct JoinResult(bool joined, bool? recovered, Position? positi
     public bool? Recovered { get; } = recovered;
 
     /// <summary>
-    /// The connection receives every message after this position. If the group retains messages, the connection skips
-    /// messages before the join that newer messages with the same key replace, and such messages without a key: see
-    /// <see cref="GroupOptions.RetainLatestPerKey"/>. Null if the connection did not join.
+    /// The connection receives every message after this position. Null if the connection did not join. If the
+    /// connection receives retained values, the position is directly before the oldest of these values. Up to the start
+    /// of the replay, the connection then receives only retained values: see
+    /// <see cref="GroupOptions.RetainLatestPerKey"/>.
     /// </summary>
     public Position? Position { get; } = position;
 

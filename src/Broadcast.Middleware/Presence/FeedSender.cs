@@ -29,9 +29,12 @@ sealed class FeedSender(
     bool _isBusy; // True from the first change until the writer has read all batches.
     bool _isUnread; // True until the writer has read the last batch.
 
-    // OnReceived may run a moment before the client has received the last batch. A quarter of the backlog leaves room
-    // for two batches and other messages.
-    int MaxBatchBytes => options.MaxBacklogBytes / 4;
+    /// <summary>Returns the maximum size of a batch in bytes.</summary>
+    /// <remarks>
+    /// <see cref="OnReceived"/> may run a moment before the client has received the last batch. A quarter of the
+    /// backlog leaves room for two batches and other messages.
+    /// </remarks>
+    public static int GetMaxBatchBytes(BroadcastOptions options) => options.MaxBacklogBytes / 4;
 
     /// <summary>
     /// Returns null if the client can subscribe to one more group, or a message with the problem and the fix.
@@ -130,11 +133,11 @@ sealed class FeedSender(
 
     void SendDue()
     {
-        var sent = 0;
-        while (sent < MaxBatchBytes && TryTakeDue(out var subscription))
+        var (sent, max) = (0, GetMaxBatchBytes(options));
+        while (sent < max && TryTakeDue(out var subscription))
         {
             if (subscription.HasEnded) continue;
-            var message = subscription.Feed.Take(subscription, MaxBatchBytes - sent, out var hasMore);
+            var message = subscription.Feed.Take(subscription, max - sent, out var hasMore);
             if (hasMore) OnChanged(subscription);
             if (message.IsEmpty) continue;
             send(message);

@@ -1,7 +1,6 @@
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
-using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Messages;
 using Broadcast.Middleware.Presence;
 using Microsoft.AspNetCore.Http;
@@ -46,8 +45,7 @@ sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findG
         var text = connection.Format is ProtocolDescriptor format ? format.Encode(members) : json;
         // After a reconnect, the client receives a new snapshot. So the server must not keep this message for the
         // client.
-        var message = new Message(text, MessageType.Text) { IsVerbatim = true };
-        connection.Send(message, EntryMetadata.Create(message, null));
+        connection.SendVerbatim(text);
     }
 
     /// <summary>Passes the reports of the connection to the sender.</summary>

@@ -3,7 +3,6 @@ using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Filters;
-using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Messages;
 using Broadcast.Middleware.Presence;
 using Broadcast.Middleware.Protocols;
@@ -120,11 +119,7 @@ public sealed class ProtocolContext : IProtocolState
     /// in order with the messages of its groups.
     /// </summary>
     /// <param name="text">The UTF-8 text. The call copies the text.</param>
-    public void Send(ReadOnlyMemory<byte> text)
-    {
-        var message = new Message(text, MessageType.Text) { IsVerbatim = true };
-        _connection.Send(message, EntryMetadata.Create(message, null));
-    }
+    public void Send(ReadOnlyMemory<byte> text) => _connection.SendVerbatim(text);
 
     /// <summary>
     /// Closes the connection. The client first receives all earlier messages, and then a close frame.

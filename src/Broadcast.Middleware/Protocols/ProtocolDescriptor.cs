@@ -56,7 +56,7 @@ sealed class ProtocolDescriptor : ConnectionFormat
     /// <summary>Returns the text that a client receives for a text message of the app.</summary>
     public ReadOnlyMemory<byte> Encode(Message message)
     {
-        if (_encoder is null) return message.Payload;
+        if (IsRaw) return message.Payload;
         var output = new ArrayBufferWriter<byte>(message.Payload.Length + 128);
         Protocol.Write(output, new OutgoingMessage(message, null, null, null));
         return output.WrittenMemory;

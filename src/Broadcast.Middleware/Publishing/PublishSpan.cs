@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Publishing;
 /// <summary>Describes a publish in the tags of a span.</summary>
 static class PublishSpan
 {
-    /// <summary>Adds the recipients and the ID of a message. The names of users and connections are no tags.</summary>
+    /// <summary>Adds the recipients and the ID of a message, but no names of users or connections.</summary>
     public static void SetRecipients(Activity span, Recipients recipients, string? messageId) =>
         BroadcastTracing.SetRecipients(
             span,
