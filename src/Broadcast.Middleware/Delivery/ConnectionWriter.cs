@@ -242,13 +242,17 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     void OnHeartbeat()
     {
-        if (_settings.HasHeartbeatMessages) _keepAlive.CheckMessage(_heartbeat, _settings.HeartbeatInterval, Id[0]);
+        // Another thread counts the beats. So read the number once, or a beat between two checks would get lost.
+        var beat = _heartbeat.Beat;
+        if (_settings.HasHeartbeatMessages)
+            _keepAlive.CheckMessage(beat, _heartbeat.CountBeats(_settings.HeartbeatInterval), Id[0]);
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
         // A client that receives the pending write is alive, and a ping must wait for the write. During a close, the
         // close timeout applies.
         var isClosing = ClosingStatus is not null || _state is WriterState.Closing or WriterState.Closed;
         var isSilenceAllowed = isProgressing || _owner.IsBusy || isClosing;
-        if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
+        var received = Volatile.Read(ref _sink)?.Received;
+        if (_keepAlive.IsPeerLost(beat, _heartbeat.Now, _settings, received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
         _owner.OnHeartbeat();
         _reader.Resend?.MoveBookmarks();

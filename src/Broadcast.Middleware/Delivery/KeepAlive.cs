@@ -19,7 +19,8 @@ struct KeepAlive
     public int Beat { get; private set; }
 
     /// <summary>Checks the client at a heartbeat. Returns true if the client is lost.</summary>
-    /// <param name="heartbeat">The heartbeat.</param>
+    /// <param name="beat">The number of this beat.</param>
+    /// <param name="now">See <see cref="Heartbeat.Now"/>.</param>
     /// <param name="settings">The settings of the connection.</param>
     /// <param name="received"> A counter that changes when the client sends bytes. Null if this object does not watch
     /// the client.
@@ -27,12 +28,11 @@ struct KeepAlive
     /// <param name="isSilenceAllowed"> True if the silence does not show that the client is lost, for example because
     /// the server does not read from the client.
     /// </param>
-    public bool IsPeerLost(Heartbeat heartbeat, EndpointSettings settings, int? received, bool isSilenceAllowed)
+    public bool IsPeerLost(int beat, long now, EndpointSettings settings, int? received, bool isSilenceAllowed)
     {
         var isFirst = Beat == 0;
-        Beat = heartbeat.Beat;
+        Beat = beat;
         if (received is not { } count) return false;
-        var now = heartbeat.Now;
         if (isFirst || isSilenceAllowed || count != _received)
         {
             (_received, _since, _isPinging, _pingIsDue) = (count, now, false, false);
@@ -54,16 +54,15 @@ struct KeepAlive
     }
 
     /// <summary>Checks at a heartbeat whether a heartbeat message is due. Call this method before IsPeerLost.</summary>
-    /// <param name="heartbeat">The heartbeat.</param>
-    /// <param name="interval">See <see cref="BroadcastOptions.HeartbeatInterval"/>.</param>
+    /// <param name="beat">The number of this beat.</param>
+    /// <param name="interval">
+    /// The number of beats in <see cref="BroadcastOptions.HeartbeatInterval"/>. This number shows how much time has
+    /// passed, so a connection does not store the time of its last message.
+    /// </param>
     /// <param name="offset">A number that spreads the messages of the connections over the interval.</param>
-    public void CheckMessage(Heartbeat heartbeat, TimeSpan interval, int offset)
+    public void CheckMessage(int beat, int interval, int offset)
     {
-        if (Beat == 0) return;
-        // The number of beats shows how much time has passed. So a connection does not store the time of its last
-        // message.
-        var beats = heartbeat.CountBeats(interval);
-        if ((heartbeat.Beat + offset) / beats != (Beat + offset) / beats) _messageIsDue = true;
+        if (Beat != 0 && (beat + offset) / interval != (Beat + offset) / interval) _messageIsDue = true;
     }
 
     /// <summary>Returns true if a heartbeat message is due, but only once for each message.</summary>

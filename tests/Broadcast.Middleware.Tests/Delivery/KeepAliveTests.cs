@@ -69,7 +69,7 @@ public sealed class KeepAliveTests : IDisposable
         for (var i = 0; i < 50; i++)
         {
             _time.Advance(TimeSpan.FromSeconds(100));
-            Assert.False(_keepAlive.IsPeerLost(Heartbeat, new EndpointSettings(_options), null, isSilenceAllowed: false));
+            Assert.False(IsLost(null, isSilenceAllowed: false));
             Assert.False(_keepAlive.TakePing());
         }
     }
@@ -88,6 +88,22 @@ public sealed class KeepAliveTests : IDisposable
         _options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
         for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
         Assert.True(_keepAlive.TakePing());
+    }
+
+    [Fact]
+    public void HeartbeatMessage_SomeBeatsMissed_IsDueOncePerInterval()
+    {
+        const int Interval = 4, FirstBeat = 3, LastBeat = 4_003, Offset = 'k';
+        var random = new Random(1);
+        var messages = 0;
+        for (var beat = FirstBeat; beat <= LastBeat; beat = beat == LastBeat ? beat + 1 : Math.Min(beat + random.Next(1, Interval + 1), LastBeat))
+        {
+            _keepAlive.CheckMessage(beat, Interval, Offset);
+            _keepAlive.IsPeerLost(beat, 0, new EndpointSettings(_options), null, isSilenceAllowed: false);
+            if (_keepAlive.TakeMessage()) messages++;
+        }
+
+        Assert.Equal((LastBeat - FirstBeat) / Interval, messages);
     }
 
     [Theory]
@@ -115,6 +131,9 @@ public sealed class KeepAliveTests : IDisposable
         // The first check happens at the first heartbeat and starts the idle time.
         if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
         _time.Advance(TimeSpan.FromSeconds(seconds));
-        return _keepAlive.IsPeerLost(Heartbeat, new EndpointSettings(_options), _received, isBusy);
+        return IsLost(_received, isBusy);
     }
+
+    bool IsLost(int? received, bool isSilenceAllowed) =>
+        _keepAlive.IsPeerLost(Heartbeat.Beat, Heartbeat.Now, new EndpointSettings(_options), received, isSilenceAllowed);
 }

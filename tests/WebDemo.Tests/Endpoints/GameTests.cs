@@ -16,6 +16,7 @@ public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
         var benNumber = JsonSerializer.Deserialize<ushort>(await ben.ReceiveTextAsync());
         // The game may still contain the player of another test.
         var names = await ReceiveNamesAsync(ben);
+        while (!names.ContainsKey(benNumber)) names = await ReceiveNamesAsync(ben);
         Assert.Equal(("Ann", "Ben"), (names[annNumber], names[benNumber]));
         var before = await ReceiveStateAsync(ben);
 

@@ -33,8 +33,13 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     {
         using var ws = await server.ConnectAsync("/ws");
         using var seed = await server.ConnectAsync("/seed");
-        await server.WaitForCountAsync("/ws", 1);
-        await server.WaitForCountAsync("/seed", 1);
+        // A connection joins the group of all connections after the group of its URL. The server reads messages after both joins.
+        foreach (var socket in new[] { ws, seed })
+        {
+            await socket.SendTextAsync("joined?");
+            Assert.Equal("joined?", await socket.ReceiveTextAsync());
+        }
+
         var response = JsonDocument.Parse(await PublishAsync("/publish", "to all")).RootElement;
         Assert.Equal(await server.CountAsync(), response.GetProperty("localRecipients").GetInt32());
         Assert.Equal("to all", await ws.ReceiveTextAsync());
