@@ -97,7 +97,9 @@ sealed class BatchPublisher(
         return new Position(Epoch.Parse(epoch), last - count + 1);
     }
 
-    /// <summary>Returns the arguments of the script from the number of the messages with a key on.</summary>
+    /// <summary>
+    /// Returns the last arguments of the script, starting with the number of messages that have a key.
+    /// </summary>
     static List<RedisValue> GetRetainedArguments(List<OutboxEntry> batch, GroupOptions limits)
     {
         List<RedisValue> arguments = [0, limits.MaxRetainedKeys, limits.MaxRetainedBytes];

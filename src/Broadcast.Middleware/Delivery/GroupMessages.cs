@@ -48,7 +48,7 @@ sealed class GroupMessages(
             return default;
         }
 
-        // An enumerator waits again and again. The pooling builder reuses the state machine of this method.
+        // An enumerator waits many times. The pooling builder reuses the state machine of this method.
         [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
         async ValueTask<bool> WaitAsync()
         {

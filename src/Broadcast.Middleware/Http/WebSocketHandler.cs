@@ -117,8 +117,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Returns the connection of the client. If the client cannot reconnect, the method returns null and the end of its
-    /// earlier connection.
+    /// Returns the connection of the client. If the client cannot reconnect, the connection is null. If this method
+    /// then ends the earlier connection, the task <c>Ending</c> completes when the earlier connection has ended.
     /// </summary>
     async Task<(Connection? Connection, Task Ending)> TryRecoverAsync(
         HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport)

@@ -32,8 +32,9 @@ public interface IBroadcaster
     /// <param name="recipients">
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
     /// </param>
-    /// <param name="cancellationToken"> Cancels the publish before it starts. In a cluster, the token also ends the
-    /// wait for the backplane. The recipients may then still receive the message.
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. In a cluster, the token also ends the wait for the backplane. The
+    /// recipients may then still receive the message.
     /// </param>
     /// <returns>
     /// The position of the message and the number of recipients. A message without recipients is not an error.
