@@ -81,7 +81,8 @@ sealed class WebSocketHandler(
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
-        // Check the token before the request takes a place of a client that can reconnect.
+        // Check the token first, so that a request without a valid token does not count against the limits of
+        // reconnects.
         if (Find(context.Request.Query, request) is not { } found)
         {
             await RefuseRecoveryAsync(context, request.UserId, request.RemoteAddress, transport, protocol);
