@@ -19,10 +19,10 @@ sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics, Action<string, string, long, string> onAcknowledged)
 {
-    // The number of arguments of the script before the retention of the retained values.
+    // The index of the script argument that contains the retention of the retained values.
     const int RetentionArgument = 17;
 
-    // The number of the argument with the maximum number of retained values, as the script reports it.
+    // The number by which the script identifies the argument with the maximum number of retained values.
     const int MaxKeysArgument = 20;
 
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);

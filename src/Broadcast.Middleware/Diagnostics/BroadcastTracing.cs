@@ -96,7 +96,9 @@ sealed class BroadcastTracing : IDisposable
         _source.StartActivity("deliver", ActivityKind.Consumer, parent, tags, null, startTime)?.Dispose();
     }
 
-    /// <summary>Returns the time if a listener exists. Spans always use the system clock.</summary>
+    /// <summary>
+    /// Returns the current time, or the default value without a listener. Spans always use the system clock.
+    /// </summary>
     public DateTimeOffset GetTime() => IsActive ? TimeProvider.System.GetUtcNow() : default;
 
     /// <summary>Adds the tags that are known after the filters have run.</summary>
