@@ -20,7 +20,7 @@ sealed class GroupMessages(
     {
         GroupReader? _reader; // Null before the first call and after the end.
         ReceivedMessage _current;
-        bool _isStarted; // True also after the end, so that the enumerator does not start again.
+        bool _isStarted; // Stays true after the end, so that the enumerator does not start again.
 
         /// <summary>
         /// Ends the reader of an enumerator that the app has not disposed. The group references the reader, but not the
