@@ -103,7 +103,7 @@ public sealed partial class PackageTests(PackageFeed feed)
     [InlineData("Broadcast.Middleware.Redis", "Broadcast.Middleware", "StackExchange.Redis")]
     [InlineData("Broadcast.Middleware.Templates")]
     [InlineData("Broadcast.Middleware.Testing", "Broadcast.Middleware", "Microsoft.Extensions.TimeProvider.Testing")]
-    public void Package_Dependencies_AreOnlyThese(string id, params string[] expected)
+    public void Package_Dependencies_MatchExpectedList(string id, params string[] expected)
     {
         var dependencies = feed.Metadata(id).Descendants("dependency").ToArray();
 

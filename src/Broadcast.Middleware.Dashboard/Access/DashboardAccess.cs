@@ -27,7 +27,9 @@ sealed class DashboardAccess(string pattern, IHostEnvironment environment, Dashb
         return Task.CompletedTask;
     };
 
-    /// <summary>Returns the reason why the request may not see the dashboard. Null if it may.</summary>
+    /// <summary>
+    /// Returns the reason why the request may not see the dashboard. Null if the request may see the dashboard.
+    /// </summary>
     string? FindProblem(HttpContext context)
     {
         var metadata = context.GetEndpoint()?.Metadata;

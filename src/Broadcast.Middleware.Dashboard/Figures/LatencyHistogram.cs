@@ -17,8 +17,8 @@ sealed class LatencyHistogram
     public void Add(double seconds) => Interlocked.Increment(ref _counts[IndexOf(seconds)]);
 
     /// <summary>
-    /// Returns two percentiles of the latencies since the last call, in milliseconds. Null without latencies. Only one
-    /// thread may call this method.
+    /// Returns the median and the 99th percentile of the latencies since the last call, in milliseconds. Null without
+    /// latencies. Only one thread may call this method.
     /// </summary>
     public (double Median, double P99)? TakePercentiles()
     {

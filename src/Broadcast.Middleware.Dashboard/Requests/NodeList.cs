@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Dashboard.Requests;
 
 /// <summary>
 /// The nodes of the cluster that have a dashboard. Each node stores its figures as a member of an internal group of the
-/// cluster. Without a cluster, this class only describes the own node.
+/// cluster. Without a cluster, the list contains only this node.
 /// </summary>
 sealed class NodeList
 {
@@ -83,7 +83,7 @@ sealed class NodeList
         return new NodesReply { Id = id, Nodes = [.. nodes.OrderBy(static node => node.Name, StringComparer.Ordinal)] };
     }
 
-    /// <summary>Returns null if a node with another version has stored the value in another form.</summary>
+    /// <summary>Returns null if a node with another version has stored the value in another format.</summary>
     static NodeItem? Parse(BackplaneMember member)
     {
         try
@@ -107,7 +107,8 @@ sealed class NodeList
         }
         catch (Exception exception)
         {
-            // SetMember must not throw. If SetMember throws, the app must not end.
+            // The contract of IBackplane forbids exceptions here. If an implementation throws anyway, the app must
+            // continue.
             _logger.AnnounceFailed(exception);
         }
     }

@@ -107,7 +107,7 @@ sealed class NodeItem
     public required int Connections { get; init; }
     public required int Groups { get; init; }
 
-    /// <summary>True for the node that answers the page.</summary>
+    /// <summary>True for the node to which the page is connected.</summary>
     public bool IsThis { get; init; }
 }
 

@@ -47,15 +47,15 @@ sealed class RedisConnection(
     public event Action? MasterConnected;
 
     /// <summary>
-    /// False if no master has been connected for longer than a quick reconnect needs. True until the first attempt to
-    /// connect has ended.
+    /// False if no master has been connected for a time that is longer than a quick reconnect. True until the first
+    /// attempt to connect has ended.
     /// </summary>
     public bool IsReachable
     {
         get
         {
             if (IsConnected()) return true;
-            // The event of the loss can still follow. A master that has become a replica raises no event.
+            // The event of the lost connection may arrive later. A master that has become a replica raises no event.
             Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
             return time.GetElapsedTime(Volatile.Read(ref _lostAt)) < QuickReconnect;
         }

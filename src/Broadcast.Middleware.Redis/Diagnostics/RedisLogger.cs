@@ -29,7 +29,7 @@ sealed partial class RedisLogger(ILogger logger)
     [LoggerMessage(4, LogLevel.Information, "The connection to Redis is restored.")]
     public partial void ConnectionRestored();
 
-    [LoggerMessage(5, LogLevel.Debug, "Messages of a group are missing. The node reads them from the stream.")]
+    [LoggerMessage(5, LogLevel.Debug, "Messages of a group are missing. The node reads these messages from Redis.")]
     public partial void CatchingUp();
 
     [LoggerMessage(
@@ -41,7 +41,7 @@ sealed partial class RedisLogger(ILogger logger)
     [LoggerMessage(
         7, LogLevel.Error,
         "The broadcast failed to process a message from Redis. The subscription of the group ends, and the broadcast " +
-        "closes the members of the group. Report the exception as a bug.")]
+        "closes the connections of the members. Report the exception as a bug.")]
     public partial void ReceiverFailed(Exception exception);
 
     [LoggerMessage(
@@ -51,7 +51,7 @@ sealed partial class RedisLogger(ILogger logger)
         "If this warning repeats, check Redis and the network.")]
     public partial void HeartbeatExpired();
 
-    [LoggerMessage(9, LogLevel.Debug, "A Redis command failed. The backplane repeats the command. {Error}")]
+    [LoggerMessage(9, LogLevel.Debug, "A Redis command failed. The backplane retries the command. {Error}")]
     public partial void Retrying(string error);
 
     [LoggerMessage(

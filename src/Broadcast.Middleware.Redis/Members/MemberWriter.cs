@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Redis.Members;
 /// dead node.
 /// </para>
 /// <para>
-/// After each write, a group waits behind all other groups that need a write. So a group that changes all the time does
+/// After each write, a group waits behind all other groups that need a write. So a group that changes constantly does
 /// not delay other groups.
 /// </para>
 /// </remarks>

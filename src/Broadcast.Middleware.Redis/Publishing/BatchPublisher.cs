@@ -19,10 +19,10 @@ sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics, Action<string, string, long, string> onAcknowledged)
 {
-    // The number of arguments of the script before the retention of the retained values.
+    // The index of the script argument that contains the retention of the retained values.
     const int RetentionArgument = 17;
 
-    // The number of the argument with the maximum number of retained values, as the script reports it.
+    // The number by which the script identifies the argument with the maximum number of retained values.
     const int MaxKeysArgument = 20;
 
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);
@@ -97,7 +97,9 @@ sealed class BatchPublisher(
         return new Position(Epoch.Parse(epoch), last - count + 1);
     }
 
-    /// <summary>Returns the arguments of the script from the number of the messages with a key on.</summary>
+    /// <summary>
+    /// Returns the last arguments of the script, starting with the number of messages that have a key.
+    /// </summary>
     static List<RedisValue> GetRetainedArguments(List<OutboxEntry> batch, GroupOptions limits)
     {
         List<RedisValue> arguments = [0, limits.MaxRetainedKeys, limits.MaxRetainedBytes];

@@ -49,7 +49,7 @@ sealed class GroupOutbox(
         }
     }
 
-    /// <summary>Adds a message. Returns false if this object is closed.</summary>
+    /// <summary>Adds a message. Returns false if the outbox is closed.</summary>
     public bool TryAdd(OutboxEntry entry)
     {
         lock (_lock)
@@ -155,7 +155,7 @@ sealed class GroupOutbox(
         }
     }
 
-    /// <summary>Takes the next batch. If no message waits, this method closes the object and returns null.</summary>
+    /// <summary>Takes the next batch. If no message waits, this method closes the outbox and returns null.</summary>
     List<OutboxEntry>? TakeBatch()
     {
         lock (_lock)

@@ -18,15 +18,15 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     public RedisKey Stream { get; } = start + ":h";
 
     /// <summary>
-    /// A list with the last offset, the total bytes and the time of each batch in the stream. By this list, the publish
-    /// script can trim the stream without reading message bodies.
+    /// A list with the last offset, the total bytes and the time of each batch in the stream. The publish script uses
+    /// this list to trim the stream without reading message bodies.
     /// </summary>
     public RedisKey Index { get; } = start + ":i";
 
     /// <summary>
     /// A hash with the newest message of each key: its offset, a space and the message. Only a group that retains
-    /// messages has this hash. The empty field contains the epoch and the total bytes. A hash with another epoch than
-    /// the state has no meaning.
+    /// messages has this hash. The empty field contains the epoch and the total bytes. If this epoch differs from the
+    /// epoch in the state, the hash is obsolete.
     /// </summary>
     public RedisKey Retained { get; } = start + ":r";
 

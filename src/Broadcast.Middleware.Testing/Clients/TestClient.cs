@@ -54,7 +54,7 @@ public abstract class TestClient : IAsyncDisposable
 
     /// <summary>
     /// Publishes a message to this client only. Before this message, the client receives all messages that were
-    /// published earlier, because a connection receives the messages of a node in the order of their publishes.
+    /// published earlier. A connection receives the messages of a node in the order of their publishes.
     /// </summary>
     /// <returns>The text of the message. Null if the server has no connection that can receive messages.</returns>
     private protected async Task<string?> PublishMarkerAsync()

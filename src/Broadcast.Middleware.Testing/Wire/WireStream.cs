@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>Reads and writes the bytes of a client. Each wait for the server has a limit.</summary>
 /// <param name="stream">The bytes to and from the server.</param>
-/// <param name="timeout">The longest time without progress. This is real time, also with a manual clock.</param>
+/// <param name="timeout">The longest time without progress. This is real time, even with a manual clock.</param>
 /// <param name="cancellationToken">Ends all waits.</param>
 abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken cancellationToken) : IAsyncDisposable
 {

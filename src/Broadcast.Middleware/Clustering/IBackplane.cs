@@ -156,9 +156,9 @@ public interface IBackplane
     /// <summary>Returns the members of a group on all nodes, in no particular order.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <exception cref="BackplaneException"> The call did not succeed in time. If
-    /// <see cref="BackplaneException.DeliverLocally"/> is true, the broadcast delivers a message to a user or a
-    /// connection on this node only.
+    /// <exception cref="BackplaneException">
+    /// The call did not succeed in time. If <see cref="BackplaneException.DeliverLocally"/> is true, the broadcast
+    /// delivers a message to a user or a connection on this node only.
     /// </exception>
     ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
         string group, CancellationToken cancellationToken = default);

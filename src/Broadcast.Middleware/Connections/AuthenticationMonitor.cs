@@ -21,7 +21,7 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // These times are in ticks of UTC. After the value Ended, the server closes the connection, so no value follows.
+    // These times are in ticks of UTC. The value Ended is final, because the server then closes the connection.
     long _expires;
     long _nextRevalidation;
     int _isChecking;
@@ -125,7 +125,7 @@ sealed class AuthenticationMonitor : IDisposable
 
     /// <summary>
     /// Ends an expired authentication. Returns false if the authentication has not expired. After the end, no request
-    /// can extend the authentication. Otherwise, a successful request could be followed by a close.
+    /// can extend the authentication. Otherwise, the server could confirm an extension and then close the connection.
     /// </summary>
     bool TryEnd(long now)
     {
@@ -149,7 +149,7 @@ sealed class AuthenticationMonitor : IDisposable
             else if (!_ended.IsCancellationRequested)
             {
                 // This answer also ends an authentication that another request has extended during the check.
-                // Otherwise, a client could extend its authentication again and again, and avoid each refusal.
+                // Otherwise, a client could extend its authentication repeatedly, and avoid each refusal.
                 Volatile.Write(ref _expires, Ended);
                 Expire();
             }

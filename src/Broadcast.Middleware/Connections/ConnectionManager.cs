@@ -197,7 +197,8 @@ sealed class ConnectionManager : IDisposable
 
     /// <summary>
     /// Counts a request that cannot reconnect and waits for the end of its close handshake. Returns the limit that the
-    /// request would exceed. These limits are separate, so that strangers take no place of a client that can reconnect.
+    /// request would exceed. These limits are separate, so that refused requests do not use up the limits for clients
+    /// that can reconnect.
     /// </summary>
     public RefusalReason BeginRefusal(string? userId, IPAddress? address) =>
         _refusalLimits.Enter(userId, _limits.GetCountedAddress(address));

@@ -20,7 +20,7 @@ namespace Broadcast.Middleware.Delivery;
 sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 {
     // A turn ends after this number of writes. Otherwise, a connection whose writes complete at once would delay the
-    // others.
+    // other connections.
     const int WritesPerTurn = 16;
 
     readonly IWriterOwner _owner;

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. The first publish that a group keeps for later members
+/// The groups of this node. The first join creates a group. The first message that a group must keep for later members
 /// also creates the group. The directory removes a group that has no members and keeps no messages.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>

@@ -20,7 +20,7 @@ sealed class GroupMessages(
     {
         GroupReader? _reader; // Null before the first call and after the end.
         ReceivedMessage _current;
-        bool _isStarted; // True also after the end, so that the enumerator does not start again.
+        bool _isStarted; // Stays true after the end, so that the enumerator does not start again.
 
         /// <summary>
         /// Ends the reader of an enumerator that the app has not disposed. The group references the reader, but not the
@@ -48,7 +48,7 @@ sealed class GroupMessages(
             return default;
         }
 
-        // An enumerator waits again and again. The pooling builder reuses the state machine of this method.
+        // An enumerator waits many times. The pooling builder reuses the state machine of this method.
         [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
         async ValueTask<bool> WaitAsync()
         {

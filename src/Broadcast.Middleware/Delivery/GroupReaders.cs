@@ -31,7 +31,7 @@ sealed class GroupReaders(
         string name, Replay replay, SlowConsumer whenSlow, CancellationToken cancellationToken)
     {
         if (applicationStopping.IsCancellationRequested) return null;
-        // The log must keep enough messages until the reader conflates them.
+        // A reader with Conflate needs logs with additional capacity.
         directory.Adapt(whenSlow);
         var pump = pumps[Interlocked.Increment(ref _next) % pumps.Length];
         var logReader = new LogReader(clock, null, whenSlow) { PrefersOwnSetting = true };

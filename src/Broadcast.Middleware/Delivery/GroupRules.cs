@@ -30,7 +30,9 @@ sealed class GroupRules
     /// <summary>The settings of private logs and of groups without a rule.</summary>
     public LogSettings Default { get; }
 
-    /// <summary>Lets the logs keep enough messages for slow readers with this setting.</summary>
+    /// <summary>
+    /// Enables the <see cref="ConflationReserve"/> of the logs if the setting is <see cref="SlowConsumer.Conflate"/>.
+    /// </summary>
     public void Adapt(SlowConsumer whenSlow)
     {
         if (whenSlow == SlowConsumer.Conflate) _reserve.Enable();

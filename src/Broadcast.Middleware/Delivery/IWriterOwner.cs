@@ -11,8 +11,7 @@ interface IWriterOwner
     string Id { get; }
 
     /// <summary>
-    /// True while the server reads nothing from the client. The silence of the client then does not show that the
-    /// client is lost.
+    /// True while the server reads nothing from the client. A client that seems silent may then still be alive.
     /// </summary>
     bool IsBusy { get; }
 

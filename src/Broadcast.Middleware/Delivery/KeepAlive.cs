@@ -22,11 +22,11 @@ struct KeepAlive
     /// <param name="beat">The number of this beat.</param>
     /// <param name="now">See <see cref="Heartbeat.Now"/>.</param>
     /// <param name="settings">The settings of the connection.</param>
-    /// <param name="received"> A counter that changes when the client sends bytes. Null if this object does not watch
-    /// the client.
+    /// <param name="received">
+    /// A counter that changes when the client sends bytes. Null if this object does not watch the client.
     /// </param>
-    /// <param name="isSilenceAllowed"> True if the silence does not show that the client is lost, for example because
-    /// the server does not read from the client.
+    /// <param name="isSilenceAllowed">
+    /// True if a silent client may still be alive, for example because the server does not read from the client.
     /// </param>
     public bool IsPeerLost(int beat, long now, EndpointSettings settings, int? received, bool isSilenceAllowed)
     {

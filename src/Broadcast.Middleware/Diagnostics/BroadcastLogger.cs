@@ -43,8 +43,9 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void Dropped(string connectionId, long count);
 
     [LoggerMessage(10, LogLevel.Error,
-        "Code of the app threw an exception for connection {ConnectionId}, for example a filter, the delegate of a " +
-        "subscription filter, the revalidator, the registry or the authorizer. Fix the method in the stack trace.")]
+        "Code of the app threw an exception for connection {ConnectionId}. Fix the method in the stack trace. This " +
+        "method is, for example, a filter, the delegate of a subscription filter, the revalidator, the registry or " +
+        "the authorizer.")]
     public partial void FilterFailed(string connectionId, Exception exception);
 
     [LoggerMessage(11, LogLevel.Error,
@@ -107,8 +108,8 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void CallbackFailed(string connectionId, Exception exception);
 
     [LoggerMessage(23, LogLevel.Warning,
-        "The server refuses pages of the origin {Origin}, because it is not the origin of the request, " +
-        "{Scheme}://{Host}. If the page belongs to your app, add the origin to the option AllowedOrigins. " +
+        "The server refuses pages of the origin {Origin}, because the app received the request at {Scheme}://{Host}. " +
+        "If the page belongs to your app, add the origin to the option AllowedOrigins. " +
         "If a proxy replaces the header Host, configure the proxy to keep the header, or add " +
         "UseForwardedHeaders() with ForwardedHeaders.XForwardedHost to the app. " +
         "The server logs the next refusals of this origin at level Debug.")]
@@ -135,14 +136,14 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void DeliversToAllNodes(long count);
 
     [LoggerMessage(28, LogLevel.Warning,
-        "When the app shuts down, the connections close before its hosted services stop, because the app adds " +
-        "Kestrel after the broadcast. To let hosted services publish while they stop, call UseKestrel() before " +
+        "The app adds Kestrel after the broadcast. So when the app shuts down, the connections close before the " +
+        "hosted services stop. To let hosted services publish while they stop, call UseKestrel() before " +
         "AddBroadcast().")]
     public partial void KestrelAddedTooLate();
 
     [LoggerMessage(29, LogLevel.Debug,
-        "A request has extended the authentication of connection {ConnectionId}. New expiration, or null for never: " +
-        "{Expires}.")]
+        "A request has extended the authentication of connection {ConnectionId}. New expiration: {Expires}. " +
+        "Null means that the authentication never expires.")]
     public partial void AuthenticationExtended(string connectionId, DateTimeOffset? expires);
 
     [LoggerMessage(30, LogLevel.Debug,

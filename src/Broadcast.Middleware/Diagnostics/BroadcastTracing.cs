@@ -44,8 +44,8 @@ sealed class BroadcastTracing : IDisposable
         IsActive && Activity.Current is { Recorded: true, IdFormat: ActivityIdFormat.W3C } span ? span.Id : null;
 
     /// <summary>
-    /// Remembers the current span as the handshake of a connection. The spans of the connection's messages link to it.
-    /// The handshake is not their parent, because the handshake may have ended long ago.
+    /// Stores the current span as the handshake span of a connection. The spans of the connection's messages link to
+    /// the handshake span. The handshake span is not their parent, because it may have ended long ago.
     /// </summary>
     public void OnHandshake(object connection)
     {
@@ -96,7 +96,9 @@ sealed class BroadcastTracing : IDisposable
         _source.StartActivity("deliver", ActivityKind.Consumer, parent, tags, null, startTime)?.Dispose();
     }
 
-    /// <summary>Returns the time if a listener exists. Spans always use the system clock.</summary>
+    /// <summary>
+    /// Returns the current time, or the default value without a listener. Spans always use the system clock.
+    /// </summary>
     public DateTimeOffset GetTime() => IsActive ? TimeProvider.System.GetUtcNow() : default;
 
     /// <summary>Adds the tags that are known after the filters have run.</summary>

@@ -5,8 +5,8 @@ using Broadcast.Middleware.Filters;
 namespace Microsoft.AspNetCore.Builder;
 
 /// <summary>
-/// Configures a mapped broadcast or the URL of its members: endpoint conventions such as authorization, and filters of
-/// the endpoint.
+/// Configures an endpoint of <c>MapBroadcast</c> or <c>MapBroadcastPresence</c>: its conventions, such as
+/// authorization, and its filters.
 /// </summary>
 public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuilder
 {

@@ -17,10 +17,10 @@ public static class BroadcastPresenceEndpointRouteBuilderExtensions
     /// </summary>
     /// <remarks>
     /// A client first receives <c>{"type":"snapshot","members":[…]}</c>, and then
-    /// <c>{"type":"update","members":[…]}</c> for changes. A large snapshot continues in updates. A member is
-    /// <c>{"id":"…","state":…}</c>: the connection ID, and the presence state if the state is JSON. A member that
-    /// has left is <c>{"id":"…","left":true}</c>. Clients receive no user IDs. Use the other overload to show a part
-    /// of the member instead of its state.
+    /// <c>{"type":"update","members":[…]}</c> for changes. If the snapshot is too large for one message, updates
+    /// contain the rest. A member is <c>{"id":"…","state":…}</c>: the connection ID, and the presence state if the
+    /// state is JSON. A member that has left is <c>{"id":"…","left":true}</c>. Clients receive no user IDs. Use the
+    /// other overload to show a part of the member instead of its state.
     /// <para>
     /// The clients of this URL are not clients of the watched broadcast: they do not receive its messages, and its
     /// registry does not list them. The options of the broadcast also apply to these clients, but the limits count them

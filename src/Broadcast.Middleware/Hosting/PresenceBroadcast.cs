@@ -2,7 +2,8 @@ namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// The broadcast for the clients of the presence endpoints: see <see cref="BroadcastInstance.CreateForPresence"/>. An
-/// app without presence endpoints creates none. This class gives the broadcast a service type of its own.
+/// app without presence endpoints does not create this broadcast. This class gives the broadcast a service type of its
+/// own.
 /// </summary>
 /// <param name="instance">The broadcast.</param>
 sealed class PresenceBroadcast(BroadcastInstance instance) : IDisposable

@@ -6,15 +6,17 @@ using Microsoft.AspNetCore.Routing.Patterns;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// The metadata of an endpoint that belongs to the endpoint of another call, for example a presence endpoint. The class
-/// finds the other endpoint when the app starts, and checks that both endpoints fit together.
+/// The metadata of an endpoint that belongs to another endpoint. For example, a presence endpoint belongs to an
+/// endpoint of <c>MapBroadcast</c>. When the app starts, the class finds the other endpoint, and checks the route
+/// parameters and the authorization of both.
 /// </summary>
 /// <param name="call">The name of the method that added this endpoint.</param>
 /// <param name="pattern">The pattern of this endpoint, without the prefixes of route groups.</param>
 /// <param name="of">The pattern of the other endpoint, without the prefixes of route groups.</param>
 /// <param name="broadcastName">The name of the broadcast. Empty for the default broadcast.</param>
 /// <param name="needsSameAuthorization">
-/// True if this endpoint must require everything that the other endpoint requires. False if any requirement is enough.
+/// True if this endpoint must have all authorization requirements of the other endpoint. False if any authorization
+/// requirement is enough.
 /// </param>
 sealed class RelatedEndpoint(
     string call, string pattern, string of, string broadcastName, bool needsSameAuthorization)
@@ -31,7 +33,7 @@ sealed class RelatedEndpoint(
     /// <param name="own">This endpoint.</param>
     /// <param name="endpoints">All endpoints of the app.</param>
     /// <exception cref="InvalidOperationException">
-    /// There is no such endpoint, or the two endpoints do not fit together.
+    /// There is no such endpoint, or the route parameters or the authorization of this endpoint are insufficient.
     /// </exception>
     public void Resolve(RouteEndpoint own, IReadOnlyCollection<RouteEndpoint> endpoints)
     {

@@ -124,7 +124,7 @@ sealed class RefreshEndpoint(
         return Refusal.WriteTextAsync(context.Response, statusCode, problem);
     }
 
-    /// <summary>Returns null if the body is too large or has another form.</summary>
+    /// <summary>Returns null if the body is too large or is not in the expected format.</summary>
     static async Task<string?> ReadConnectionIdAsync(HttpRequest request)
     {
         var buffer = new byte[MaxBodyBytes + 1];

@@ -81,7 +81,8 @@ sealed class WebSocketHandler(
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
-        // Check the token before the request takes a place of a client that can reconnect.
+        // Check the token first, so that a request without a valid token does not count against the limits of
+        // reconnects.
         if (Find(context.Request.Query, request) is not { } found)
         {
             await RefuseRecoveryAsync(context, request.UserId, request.RemoteAddress, transport, protocol);
@@ -117,8 +118,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Returns the connection of the client. If the client cannot reconnect, the method returns null and the end of its
-    /// earlier connection.
+    /// Returns the connection of the client. If the client cannot reconnect, the connection is null. If this method
+    /// then ends the earlier connection, the task <c>Ending</c> completes when the earlier connection has ended.
     /// </summary>
     async Task<(Connection? Connection, Task Ending)> TryRecoverAsync(
         HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport)

@@ -34,8 +34,8 @@ sealed class FrameCompression(int threshold, int windowBits)
     }
 
     /// <summary>
-    /// Returns the encoder for some entries of a block. Null if the format is WebSocket frames, and no entry needs
-    /// compression. Clients that offer compression then share the frames of the log with other clients.
+    /// Returns the encoder for some entries of a block. Null if the format is WebSocket frames and no entry needs
+    /// compression. In this case, clients with compression receive the same frames as other clients.
     /// </summary>
     public EntryEncoder? GetEncoder(EntryEncoder? format, Block block, int from, int to) =>
         format is not null || CompressesAny(block, from, to) ? GetEncoder(format) : null;

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// A set of cursors of one log. The owner visits the cursors together when the log has new messages. Only one thread at
-/// a time uses the set.
+/// A set of cursors of one log. When the log has new messages, the owner of the set visits all cursors in one pass: it
+/// runs the subscriber of each cursor. Only one thread at a time uses the set.
 /// </summary>
 interface ICursorSet
 {
@@ -22,6 +22,6 @@ interface ICursorSet
     /// </summary>
     ICursorSet ForTransientLog { get; }
 
-    /// <summary>Reports the announced messages of all sets of this thread to the subscribers.</summary>
+    /// <summary>Reports announced messages to the subscribers of all sets on this thread.</summary>
     void ActivateAnnounced();
 }

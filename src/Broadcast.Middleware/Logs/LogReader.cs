@@ -116,7 +116,8 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// The largest number of unread bytes in one log: see <see cref="Cursor.Behind"/>. The property changes nothing.
+    /// The largest number of unread bytes in one log: see <see cref="Cursor.Behind"/>. Reading the property has no side
+    /// effect.
     /// </summary>
     public long Backlog
     {

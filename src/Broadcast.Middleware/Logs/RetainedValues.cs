@@ -11,10 +11,10 @@ namespace Broadcast.Middleware.Logs;
 /// so the reader continues at one exact position.
 /// </para>
 /// <para>
-/// New members share a snapshot until the log appends the next message. A new member may also share an older snapshot
-/// that is large, if the log has appended little since then. The member then receives the messages after the snapshot
-/// one by one. Invariant: the large snapshots that slow readers keep in memory together have a limited size, because
-/// the log drops such a reader after a limited number of bytes.
+/// New members share a snapshot until the log appends the next message. If a snapshot is large and the log has appended
+/// little since then, a new member may also share this older snapshot. The member then receives the messages after the
+/// snapshot one by one. Invariant: all large snapshots in memory together have a limited size. A slow reader keeps its
+/// snapshot in memory only until the log drops the reader.
 /// </para>
 /// </remarks>
 /// <param name="limits">The maximum number and size of the values, and their age.</param>

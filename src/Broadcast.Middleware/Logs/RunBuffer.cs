@@ -12,7 +12,9 @@ sealed class RunBuffer
     /// <summary>The buffer joins runs up to this number of log bytes.</summary>
     public const int MaxBytes = 16 * 1024;
 
-    /// <summary>The write of a longer run costs more than its system call, so the buffer does not copy it.</summary>
+    /// <summary>
+    /// The buffer does not copy a longer run. To copy such a run would cost more than an additional system call.
+    /// </summary>
     public const int MaxShortRun = 4 * 1024;
 
     byte[]? _bytes;

@@ -109,9 +109,9 @@ public sealed class BroadcastEndpointOptions
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// The server compresses a message if its payload, in the format of the client's protocol, has more than this
-    /// number of bytes and the client supports compression (<c>permessage-deflate</c>, RFC 7692). Null means no
-    /// compression. Default: <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
+    /// The server compresses a message if its payload has more than this number of bytes, in the format of the client's
+    /// protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Null means no compression.
+    /// Default: <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

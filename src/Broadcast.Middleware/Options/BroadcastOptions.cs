@@ -109,10 +109,10 @@ public sealed class BroadcastOptions
     public IList<string> RawSubprotocols { get; } = [];
 
     /// <summary>
-    /// True if a client may choose a <see cref="SubscriptionFilter"/>: with the query parameter <c>filter</c> of the
-    /// URL for the group of the URL, or with the property <c>filter</c> of <c>joinGroup</c> in the JSON protocols. The
-    /// client then receives only the messages that both its own filter and the filter of the app accept. False means
-    /// that the server ignores the query parameter and refuses the property. Default: false.
+    /// True if a client may choose a <see cref="SubscriptionFilter"/>. For the group of its URL, a client uses the
+    /// query parameter <c>filter</c>. In the JSON protocols, a client can also use the property <c>filter</c> of
+    /// <c>joinGroup</c>. The client then receives only the messages that both its own filter and the filter of the app
+    /// accept. False means that the server ignores the query parameter and refuses the property. Default: false.
     /// </summary>
     public bool AllowClientFilters { get; set; }
 
@@ -207,8 +207,8 @@ public sealed class BroadcastOptions
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// The server compresses a message if its payload, in the format of the client's protocol, has more than this
-    /// number of bytes and the client supports compression (<c>permessage-deflate</c>, RFC 7692). Clients may then also
+    /// The server compresses a message if its payload has more than this number of bytes, in the format of the client's
+    /// protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Clients may then also
     /// compress their messages. The server compresses a message once for all clients with the same protocol, window and
     /// value of this option. A message stays plain if compression does not make it smaller, or if it sets
     /// <see cref="Message.DisableCompression"/>. The server does not compress the answers of a protocol and event

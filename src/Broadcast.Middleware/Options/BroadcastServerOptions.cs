@@ -15,8 +15,9 @@ public sealed class BroadcastServerOptions
     /// then needs about a quarter less memory. Default: true.
     /// </summary>
     /// <remarks>
-    /// The request stays open over HTTP/2, over TLS, behind connection middleware such as <c>UseConnectionLogging</c>,
-    /// and if the app sets <c>KestrelServerLimits.MaxConcurrentConnections</c> or
+    /// The request stays open over HTTP/2, over TLS, and behind connection middleware such as
+    /// <c>UseConnectionLogging</c>. The request also stays open if the app sets
+    /// <c>KestrelServerLimits.MaxConcurrentConnections</c> or
     /// <c>KestrelServerLimits.MaxConcurrentUpgradedConnections</c>, because Kestrel counts open requests.
     /// </remarks>
     public bool HandsOverConnections { get; set; } = true;

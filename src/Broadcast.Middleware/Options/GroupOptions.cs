@@ -10,7 +10,7 @@ public sealed class GroupOptions
     /// these messages. The group keeps its history when the last member leaves. 0 means no history. Default: 0. Range:
     /// 0 to 10,000,000.
     /// </summary>
-    /// <remarks>The history is a bounded cache in memory. Store important messages also in a database.</remarks>
+    /// <remarks>The history is a bounded cache in memory. Also store important messages in a database.</remarks>
     public int HistoryMessages { get; set; }
 
     /// <summary>

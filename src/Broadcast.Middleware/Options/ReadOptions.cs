@@ -10,8 +10,8 @@ public sealed class ReadOptions
     public Replay Replay { get; set; }
 
     /// <summary>
-    /// Selects what happens when the reader misses messages: because it is more than
-    /// <see cref="BroadcastOptions.MaxBacklogBytes"/> behind, or because the group no longer has all messages after the
+    /// Selects what happens when the reader misses messages. A reader misses messages if it is more than
+    /// <see cref="BroadcastOptions.MaxBacklogBytes"/> behind, or if the group no longer has all messages after the
     /// position in <see cref="Replay"/>. Default: <see cref="SlowConsumer.Disconnect"/>, for every group. The settings
     /// of the group and of its URL do not apply to readers.
     /// </summary>

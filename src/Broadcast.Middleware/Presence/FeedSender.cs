@@ -3,8 +3,10 @@ using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>Sends one client the feeds that the client has subscribed to: a snapshot of each feed, then
-/// changes.</summary>
+/// <summary>
+/// Sends one client the feeds that the client has subscribed to. The client first receives a snapshot of each feed, and
+/// then each changed item.
+/// </summary>
 /// <remarks>
 /// The sender sends one batch at a time. Until the writer has read this batch, the feeds collect the changes. A feed
 /// keeps only the latest change of each member. So the private log of a slow client stays small, and a slow client does
@@ -98,7 +100,7 @@ sealed class FeedSender(
     }
 
     /// <summary>
-    /// Continues the sending after the writer has read the whole private log. The pump calls this method on its thread.
+    /// Sends the next batch after the writer has read the whole private log. The pump calls this method on its thread.
     /// </summary>
     public void OnReceived()
     {

@@ -35,8 +35,8 @@ sealed class FeedSnapshot
     /// <summary>Returns the next items for a subscriber. The result is empty only if no item is left.</summary>
     /// <param name="sentVersion">The version of the last item that the subscriber has received.</param>
     /// <param name="maxBytes">The maximum size. The method still returns a single larger item.</param>
-    /// <param name="lastVersion"> The version of the last returned item. If no item is left, the value is the version
-    /// of the snapshot.
+    /// <param name="lastVersion">
+    /// The version of the last returned item. If no item is left, the value is the version of the snapshot.
     /// </param>
     /// <returns>The JSON of the items, separated by commas.</returns>
     public ReadOnlyMemory<byte> Take(long sentVersion, int maxBytes, out long lastVersion)

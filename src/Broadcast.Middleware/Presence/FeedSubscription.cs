@@ -5,8 +5,9 @@ namespace Broadcast.Middleware.Presence;
 /// the sender has sent.
 /// </summary>
 /// <param name="group">The name of the group.</param>
-/// <param name="onChanged"> The callback for a change that the sender must send. Any thread may run the callback, even
-/// a thread that holds the lock of the feed.
+/// <param name="onChanged">
+/// The callback for a change that the sender must send. Any thread may run the callback, even a thread that holds the
+/// lock of the feed.
 /// </param>
 /// <param name="onFailed">The callback for an error that ends the feed. Null if the feed never fails.</param>
 sealed class FeedSubscription(

@@ -78,8 +78,8 @@ public interface IPresence
     /// The state. Any bytes are allowed. By convention, the bytes are JSON in UTF-8. Empty bytes remove the state. The
     /// call copies the bytes. The maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
     /// </param>
-    /// <param name="cancellationToken"> Cancels the call before it starts. In a cluster, the token also ends the wait
-    /// for another node.
+    /// <param name="cancellationToken">
+    /// Cancels the call before it starts. In a cluster, the token also ends the wait for another node.
     /// </param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
     /// <exception cref="ArgumentException">

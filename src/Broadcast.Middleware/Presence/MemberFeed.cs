@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Presence;
 
 /// <summary>
 /// Stores one JSON item for each member of a group. A subscribed client first receives a snapshot of all items, and
-/// then changes.
+/// then each changed item.
 /// </summary>
 /// <remarks>
 /// The feed keeps the items in the order of their last change. So each subscription stores only the versions of the

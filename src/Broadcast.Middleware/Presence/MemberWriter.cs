@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Presence;
 
 /// <summary>Writes the JSON that the clients of a presence endpoint receive for a member.</summary>
 /// <param name="select">
-/// Writes what the app shows of a member, or returns false to hide the member. Null shows the state of each member.
+/// Writes the data of a member that clients may see, or returns false to hide the member. Null writes the state of each
+/// member.
 /// </param>
 /// <param name="maxBytes">The maximum size of the JSON.</param>
 /// <param name="logger">The logger.</param>

@@ -14,8 +14,8 @@ sealed class PresenceFeed(string group, GroupPresence presence, MemberWriter wri
 #pragma warning restore CA1001
     : MemberFeed("""{"type":"snapshot","members":[""", """{"type":"update","members":[""", isReady: false)
 {
-    // The first change after a pause goes out at once. The next changes wait for this time and become one message. So
-    // clients that join and leave all the time cannot flood the clients of the endpoint.
+    // The feed sends the first change after a pause at once. The next changes wait for this time and become one
+    // message. So clients that join and leave constantly cannot flood the clients of the endpoint.
     static readonly TimeSpan MinInterval = TimeSpan.FromMilliseconds(50);
 
     readonly CancellationTokenSource _stopped = new();

@@ -11,9 +11,9 @@ namespace Broadcast.Middleware.Protocols;
 /// </summary>
 /// <remarks>
 /// The header of a message in the group of the URL is its <see cref="Position"/>. Other messages have an empty header.
-/// After a join of the group of the URL, the client receives a frame with the header <c>joined</c>, <c>recovered</c> or
-/// <c>missed</c>, the position, and the position of the newest message, separated by spaces. The messages up to the
-/// newest message are history. A heartbeat has the header <c>heartbeat</c>.
+/// After a join of the group of the URL, the client receives a frame whose header has three parts, separated by spaces.
+/// The parts are <c>joined</c>, <c>recovered</c> or <c>missed</c>, then the position, and then the position of the
+/// newest message. The messages up to the newest message are history. A heartbeat has the header <c>heartbeat</c>.
 /// </remarks>
 sealed class PositionEncoder : EntryEncoder
 {

@@ -153,7 +153,7 @@ public sealed class ProtocolContext : IProtocolState
 
     /// <summary>
     /// The state that the endpoint of the connection set before the first message. Null for most endpoints. The context
-    /// replaces this state and passes all reports on.
+    /// replaces this state and forwards all reports to it.
     /// </summary>
     internal IProtocolState? EndpointState { get; init; }
 

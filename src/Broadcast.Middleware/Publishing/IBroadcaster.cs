@@ -32,8 +32,9 @@ public interface IBroadcaster
     /// <param name="recipients">
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
     /// </param>
-    /// <param name="cancellationToken"> Cancels the publish before it starts. In a cluster, the token also ends the
-    /// wait for the backplane. The recipients may then still receive the message.
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. In a cluster, the token also ends the wait for the backplane. The
+    /// recipients may then still receive the message.
     /// </param>
     /// <returns>
     /// The position of the message and the number of recipients. A message without recipients is not an error.
@@ -62,8 +63,9 @@ public interface IBroadcaster
     /// </para>
     /// <para>
     /// A reader is not a member of the group: presence, the registry and <see cref="PublishResult.LocalRecipients"/> do
-    /// not count it. It receives messages to the group, also if they exclude connections, but no messages to all
-    /// connections, users or single connections. A publish never waits for a reader.
+    /// not count the reader. The reader receives messages to the group, even if these messages exclude connections. The
+    /// reader receives no message to all connections, to a user or to a single connection. A publish never waits for a
+    /// reader.
     /// </para>
     /// </remarks>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>

@@ -24,9 +24,9 @@ sealed class LocalRouter(
     BroadcastMetrics metrics)
     : MessageRouter
 {
-    // A publish with an ID to groups holds this lock from its claims until its append. So a repeated publish never
-    // divides the groups with the first publish, and returns after the first publish has taken effect. The lock is
-    // short, because an append never waits.
+    // A publish with an ID to groups holds this lock from its claims until its append. So two publishes with the same
+    // ID never share the groups between them. A repeated publish returns after the first publish has taken effect. A
+    // thread holds the lock only for a short time, because an append never waits.
     readonly Lock _idGate = new();
 
     /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>

@@ -31,8 +31,8 @@ sealed class HandedOverConnection(ConnectionContext connection, InlineWriter? in
     }
 
     /// <summary>
-    /// Allows the server to end. A connection whose client may reconnect still needs the server after
-    /// <see cref="EndAsync"/>, because its disconnect filters have not run yet.
+    /// Lets the server shut down without waiting for this connection. Call this method after the disconnect filters
+    /// have run. If the client may reconnect, these filters run later than <see cref="EndAsync"/>.
     /// </summary>
     public void Release() => listener.Release();
 }

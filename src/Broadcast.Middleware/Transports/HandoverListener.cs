@@ -28,9 +28,10 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
     /// Disposes the inner listener when all connections that were handed over have ended, because they use its memory.
     /// </summary>
     /// <remarks>
-    /// If the app is stopping, the method waits for this moment, so that the server does not end before the drain. A
-    /// filter that never returns can keep a connection open, so the wait is limited. Kestrel also disposes a listener
-    /// when the configuration of its endpoint changes. The clients of this endpoint stay connected then.
+    /// If the app is stopping, the method waits until these connections have ended. So the server does not end before
+    /// the drain. A filter that never returns can keep a connection open, so the wait is limited. Kestrel also disposes
+    /// a listener when the configuration of its endpoint changes. In this case, the clients of the endpoint stay
+    /// connected.
     /// </remarks>
     public async ValueTask DisposeAsync()
     {

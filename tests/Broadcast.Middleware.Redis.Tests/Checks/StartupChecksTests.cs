@@ -41,7 +41,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [Theory]
     [InlineData("expire")]
     [InlineData("hset")]
-    public async Task Acl_DeniesCommandAfterStart_IsAWarning(string command)
+    public async Task Acl_DeniesCommandAfterStart_LogsWarning(string command)
     {
         await ExecuteAsync(AllPermissions);
         var node = await StartNodeAsync(

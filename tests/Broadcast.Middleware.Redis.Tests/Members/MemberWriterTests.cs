@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Redis.Tests.Members;
 public sealed class MemberWriterTests : RedisTest
 {
     [Fact]
-    public async Task MembersOfOneGroup_ChangeAllTheTime_OtherGroupsAreWritten()
+    public async Task Write_OneGroupChangesConstantly_WritesOtherGroups()
     {
         var proxy = CreateProxy();
         var (writer, observer) = (StartNode(proxy.Configuration, UseLongTimeout), StartNode());

@@ -64,7 +64,7 @@ public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
     }
 
     [Fact]
-    public async Task Users_ManyConnectionsCloseAtOnce_LeaveNothing()
+    public async Task Users_AllConnectionsClose_AreOffline()
     {
         const int Connections = 20;
         var (one, two) = (await StartAsync(), await StartAsync());

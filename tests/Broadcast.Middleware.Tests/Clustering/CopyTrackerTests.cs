@@ -52,7 +52,7 @@ public sealed class CopyTrackerTests
 
     /// <summary>The tracker must forget the old message with this ID, not the new message.</summary>
     [Fact]
-    public void Add_SameIdAsOldestMessage_IsRememberedLikeOtherNewMessages()
+    public void Add_ExpiredIdOfOldestMessage_KeepsNewMessage()
     {
         const int MaxMessages = 16 * 1024;
         for (var id = 1; id < MaxMessages; id++) _copies.Add(id, Start, "/a", new(1, id));

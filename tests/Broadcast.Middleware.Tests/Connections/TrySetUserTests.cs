@@ -28,7 +28,7 @@ public sealed class TrySetUserTests : IDisposable
     }
 
     [Fact]
-    public async Task TrySetUser_ConnectionEndsMeanwhile_LeavesNothingRegistered()
+    public async Task TrySetUser_ConnectionEndsDuringCall_LeavesNoRegistration()
     {
         await _broadcast.Cluster!.InboxOpening;
         var connection = _broadcast.Admit(_broadcast.Pumps[0], "/home");

@@ -103,7 +103,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void Filters_MoreThanBlockRemembers_AllWork()
+    public void Publish_MoreFiltersThanBlockStores_AppliesEachFilter()
     {
         using var broadcast = new TestEngine();
         var listeners = Enumerable.Range(0, 50).Select(i => new Listener(broadcast, Name, filter: SubscriptionFilter.Parse($"digit = {i}"))).ToArray();

@@ -324,7 +324,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Move_AfterDisposeBeforeStart_IsTheEndAndDoesNotJoin()
+    public async Task MoveNext_DisposedBeforeStart_ReturnsFalseAndDoesNotJoin()
     {
         using var engine = Start();
         var reader = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);

@@ -74,7 +74,7 @@ public sealed class TransientTests
     }
 
     [Fact]
-    public void Publish_ToEmptyGroup_CreatesNothing()
+    public void Publish_TransientToEmptyGroup_CreatesNoLog()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name));
         Assert.Equal(default, PublishTransient(broadcast, 1));

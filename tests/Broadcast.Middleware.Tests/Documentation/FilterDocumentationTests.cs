@@ -18,7 +18,7 @@ public sealed partial class FilterDocumentationTests
     }
 
     [Fact]
-    public void Page_Limits_AreTheLimitsOfTheCode()
+    public void Page_Limits_MatchCode()
     {
         foreach (var limit in new[]
         {

@@ -42,7 +42,7 @@ public sealed class RelatedEndpointTests
     }
 
     [Fact]
-    public async Task Start_SecretPresenceWithoutAuthorization_Throws()
+    public async Task Start_PresenceWithoutRequiredAuthorization_Throws()
     {
         await FailsAsync(
             app =>
@@ -55,7 +55,7 @@ public sealed class RelatedEndpointTests
     }
 
     [Fact]
-    public async Task Start_RefreshRequiresLess_Throws()
+    public async Task Start_RefreshWithFewerRequirements_Throws()
     {
         foreach (var require in (Action<IEndpointConventionBuilder>[])
         [

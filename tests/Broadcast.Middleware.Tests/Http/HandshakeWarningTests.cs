@@ -23,7 +23,7 @@ public sealed class HandshakeWarningTests
         var warnings = Warnings(app);
         Assert.Equal(3, warnings.Count);
         Assert.StartsWith(
-            "The server refuses pages of the origin https://shop.example:8443, because it is not the origin of the request, http://backend:8080. ",
+            "The server refuses pages of the origin https://shop.example:8443, because the app received the request at http://backend:8080. ",
             warnings[0], StringComparison.Ordinal);
         Assert.Contains("https://OTHER.example", warnings[1], StringComparison.Ordinal);
         Assert.Contains("origin null", warnings[2], StringComparison.Ordinal);

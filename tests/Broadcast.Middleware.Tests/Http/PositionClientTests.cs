@@ -60,7 +60,7 @@ public sealed class PositionClientTests
     [InlineData("recovered 00c0ffee00c0ffee-42\n")]
     [InlineData("heartbeat\nheartbeat")]
     [InlineData("\n")]
-    public async Task Receive_TextLikeHeader_IsThePayloadOfAMessage(string hostile)
+    public async Task Receive_PayloadThatLooksLikeHeader_IsPayload(string hostile)
     {
         await using var app = await StartAsync(new() { HistoryMessages = 10 });
         await using var client = await OpenAsync(app);
@@ -197,7 +197,7 @@ public sealed class PositionClientTests
     }
 
     [Fact]
-    public async Task Connect_FilterSetsReplay_FilterWins()
+    public async Task Connect_FilterSetsReplay_ReplayOfFilterApplies()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 10 }, web => web.MapBroadcast("/ws").UseConnect((context, next) =>
         {
@@ -264,7 +264,7 @@ public sealed class PositionClientTests
     }
 
     [Fact]
-    public async Task Publish_ExcludedConnection_SkipsThePositionOnly()
+    public async Task Publish_ExcludedConnection_ReceivesNextMessageWithHigherPosition()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 10 });
         await using var client = await OpenAsync(app);

@@ -69,7 +69,7 @@ public sealed class RefreshEndpointTests
     }
 
     [Fact]
-    public async Task Refresh_OtherUserOrOtherUrlOrUnknownId_Is404AndChangesNothing()
+    public async Task Refresh_OtherUserOrUrlOrUnknownId_GetsStatus404AndChangesNothing()
     {
         await using var app = await StartAsync(app =>
         {
@@ -91,7 +91,7 @@ public sealed class RefreshEndpointTests
     }
 
     [Fact]
-    public async Task Refresh_ExpiredToken_Is401AndChangesNothing()
+    public async Task Refresh_ExpiredToken_GetsStatus401AndChangesNothing()
     {
         await using var app = await StartAsync();
         await using var client = await OpenAsync(app, "ann");
@@ -106,7 +106,7 @@ public sealed class RefreshEndpointTests
     }
 
     [Fact]
-    public async Task Refresh_AnonymousConnection_Is404()
+    public async Task Refresh_AnonymousConnection_GetsStatus404()
     {
         await using var app = await StartAsync(app =>
         {
@@ -147,7 +147,7 @@ public sealed class RefreshEndpointTests
     [InlineData("application/json", """{"connectionId":"\ud800"}""", HttpStatusCode.BadRequest)]
     [InlineData("application/json", """{"connectionId":"$","more":"######"}""", HttpStatusCode.BadRequest)]
     [InlineData("application/json; charset=utf-8", """{"connectionId":"$"}""", HttpStatusCode.NoContent)]
-    public async Task Refresh_Body_IsChecked(string contentType, string body, HttpStatusCode expected)
+    public async Task Refresh_BodyOrContentType_DeterminesStatus(string contentType, string body, HttpStatusCode expected)
     {
         await using var app = await StartAsync();
         await using var client = await OpenAsync(app, "ann");
@@ -182,7 +182,7 @@ public sealed class RefreshEndpointTests
     }
 
     [Fact]
-    public async Task Refresh_ClusterIsUnreachable_Is503()
+    public async Task Refresh_ClusterIsUnreachable_GetsStatus503()
     {
         var backplane = new ManualBackplane();
         await using var app = await StartAsync(backplane: backplane);

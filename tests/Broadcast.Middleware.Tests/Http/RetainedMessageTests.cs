@@ -33,7 +33,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task EventStream_ConnectionLostWithinRetainedMessages_ReceivesEveryKeyInTheEnd()
+    public async Task EventStream_LostDuringRetainedMessages_ReceivesEveryKeyAfterReconnect()
     {
         await using var app = await StartAsync(historyMessages: 2);
         await PublishAsync(app, "a1", "b1", "c1", "a2");

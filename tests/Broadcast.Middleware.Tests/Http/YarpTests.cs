@@ -21,7 +21,7 @@ public sealed class YarpTests
         await using var proxy = await StartProxyAsync(app);
         Assert.Equal(403, await ConnectAsync(proxy));
         var warning = Assert.Single(app.Logs.GetSnapshot(), static record => record is { Level: LogLevel.Warning, Category: "Broadcast" });
-        Assert.Contains($"{Origin}, because it is not the origin of the request, http://127.0.0.1:{app.Port}.", warning.Message, StringComparison.Ordinal);
+        Assert.Contains($"{Origin}, because the app received the request at http://127.0.0.1:{app.Port}.", warning.Message, StringComparison.Ordinal);
     }
 
     [Fact]

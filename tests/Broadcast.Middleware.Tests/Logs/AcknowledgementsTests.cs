@@ -6,7 +6,7 @@ public sealed class AcknowledgementsTests
 
     /// <summary>A client cannot acknowledge a transient message that it lost. The client can still become up to date.</summary>
     [Fact]
-    public void IsUpToDate_TransientMessageLost_NeedsOnlyStoredMessages()
+    public void IsUpToDate_OnlyTransientMessageUnacknowledged_IsTrue()
     {
         SendStoredThenTransient(5, 6);
         _acknowledgements.Rewind();
@@ -19,7 +19,7 @@ public sealed class AcknowledgementsTests
     }
 
     [Fact]
-    public void IsComplete_TransientMessageSentBeforeStart_NeedsOnlyStoredMessages()
+    public void IsComplete_OnlyEarlierTransientMessageUnacknowledged_IsTrue()
     {
         _acknowledgements.StopTracking();
         SendStoredThenTransient(5, 6);

@@ -121,7 +121,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Skip_MessagesForOtherReaders_AreNotCounted()
+    public void Skip_MessagesForOtherReaders_AreNotCountedAsSkipped()
     {
         var model = new LogModel(logs: 1, 1 << 30, SlowConsumer.SkipToLatest);
         model.Publish(0, null, 100);
@@ -134,7 +134,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Skip_MessagesAfterLeave_AreNotCounted()
+    public void Skip_MessagesAfterLeave_AreNotCountedAsSkipped()
     {
         var model = new LogModel(logs: 1, 1 << 30, SlowConsumer.SkipToLatest);
         model.Publish(0, null, 100);
@@ -150,7 +150,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Compact_MessagesForOtherReaders_AreNotCounted()
+    public void Compact_MessagesForOtherReaders_AreNotCountedAsReplaced()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100, isForReader: false);

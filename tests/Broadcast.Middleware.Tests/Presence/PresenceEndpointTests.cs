@@ -167,7 +167,7 @@ public sealed class PresenceEndpointTests
     [InlineData("{\"a\":")]
     [InlineData("\"\\ud800\"")]
     [InlineData("{} {}")]
-    public async Task State_NotJson_IsOmittedAndHarmsNobody(string state)
+    public async Task State_NotJson_IsOmittedAndLogsNoError(string state)
     {
         await using var app = await StartAsync();
         await using var ann = await RawClient.OpenAsync(app, "/rooms/blue");
@@ -303,7 +303,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Watchers_ManyMembersComeAndGo_AllSeeTheSameMembers()
+    public async Task Watchers_ManyMembersJoinAndLeave_SeeTheSameMembers()
     {
         const int Members = 40;
         await using var app = await StartAsync();

@@ -134,7 +134,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Connection_ManyClientsResetDuringHandshake_LeavesNothing()
+    public async Task Handshake_ManyClientsReset_LeavesNoConnection()
     {
         const int Clients = 5_000;
         using var unobserved = new UnobservedExceptions();

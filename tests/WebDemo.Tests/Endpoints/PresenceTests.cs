@@ -8,7 +8,7 @@ public sealed class PresenceTests(DemoServer demo) : IClassFixture<DemoServer>
     [Theory]
     [InlineData("/rooms/presence-test")]
     [InlineData("/board")]
-    public async Task Presence_PersonComesAndGoes_ShowsName(string path)
+    public async Task Presence_PersonConnectsAndLeaves_ShowsAndRemovesName(string path)
     {
         using var watcher = await demo.ConnectAsync(path + "/presence");
         using var ann = await demo.ConnectAsync(path);
