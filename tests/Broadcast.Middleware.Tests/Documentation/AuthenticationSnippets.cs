@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.IdentityModel.JsonWebTokens;
 using Microsoft.IdentityModel.Tokens;
 
 namespace Broadcast.Middleware.Tests.Documentation;
@@ -79,6 +80,19 @@ static class AuthenticationSnippets
             .RequireAssertion(context => context.Resource is HttpContext http
                 && http.GetRouteValue("room") is string room
                 && context.User.HasClaim("room", room)));
+
+        app.MapPost("/token", (string name, string room) =>
+        {
+            // Check the password and the membership of the room here.
+            var key = new SymmetricSecurityKey(Convert.FromBase64String(app.Configuration["Jwt:Key"]!));
+            return new JsonWebTokenHandler { TokenLifetimeInMinutes = 10 }.CreateToken(new SecurityTokenDescriptor
+            {
+                Issuer = "https://example.com",
+                Audience = "chat",
+                Claims = new Dictionary<string, object> { ["sub"] = name, ["room"] = room },
+                SigningCredentials = new(key, SecurityAlgorithms.HmacSha256),
+            });
+        });
     }
 
     public static void Query(WebApplicationBuilder builder)

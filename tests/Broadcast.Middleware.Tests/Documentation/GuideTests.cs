@@ -6,8 +6,6 @@ using System.Threading.Channels;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
-using Microsoft.IdentityModel.JsonWebTokens;
-using Microsoft.IdentityModel.Tokens;
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
@@ -175,13 +173,10 @@ public sealed class GuideTests
                 AuthenticationSnippets.Jwt(builder);
             },
             AuthenticationSnippets.MapRooms);
-        var token = new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor
-        {
-            Issuer = "https://example.com",
-            Audience = "chat",
-            Claims = new Dictionary<string, object> { ["sub"] = "ann", ["room"] = room ?? "" },
-            SigningCredentials = new(new SymmetricSecurityKey(key), SecurityAlgorithms.HmacSha256),
-        });
+        using var http = new HttpClient();
+        var address = new Uri($"http://127.0.0.1:{app.Port}/token?name=ann&room={room}");
+        using var response = await http.PostAsync(address, null, Token);
+        var token = await response.Content.ReadAsStringAsync(Token);
         await using var client = await RawClient.ConnectAsync(app);
 
         var answer = await client.HandshakeAsync(room is null ? "/rooms/blue" : $"/rooms/blue?access_token={token}");
