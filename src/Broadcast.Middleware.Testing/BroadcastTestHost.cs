@@ -178,7 +178,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
                 path, "GET", "HTTP/1.1",
                 [("Accept", "text/event-stream"), ("Last-Event-ID", lastEventId), .. GetHeaders(state)]);
             if (wire.Status != 200)
-                throw CreateRefusal(path, wire.Status, wire.Status == 204 ? "" : await wire.ReadTextAsync());
+                throw CreateRefusal(path, wire.Status, await wire.ReadTextAsync());
             await state.Connected.WaitAsync(Timeout, _cancellationToken);
             return Add(new EventStreamTestClient(state, stream, wire));
         }

@@ -41,6 +41,7 @@ static class DashboardEndpoint
         var (connections, groups) = (observed.Connections, observed.Groups);
         var nodes = new NodeList(
             services.GetBroadcastService<IBackplane>(observedName),
+            observed.Cluster?.Node,
             connections,
             groups,
             services.GetService<IHostApplicationLifetime>(),

@@ -1,5 +1,3 @@
-using System.Buffers.Text;
-using System.Security.Cryptography;
 using System.Text.Json;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Dashboard.Diagnostics;
@@ -23,15 +21,16 @@ sealed class NodeList
     static readonly TimeSpan UpdateInterval = TimeSpan.FromSeconds(10);
 
     readonly IBackplane? _backplane;
+    readonly string? _id;
     readonly ConnectionManager _connections;
     readonly GroupDirectory _groups;
     readonly DashboardLogger _logger;
     readonly long _started;
-    readonly string _id = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
     byte[] _announced = [];
     ITimer? _timer;
 
     /// <param name="backplane">The backplane. Null without a cluster.</param>
+    /// <param name="id">The ID of this node. Null without a cluster.</param>
     /// <param name="connections">The connections of this node.</param>
     /// <param name="groups">The groups of this node.</param>
     /// <param name="lifetime">The lifetime of the app.</param>
@@ -39,6 +38,7 @@ sealed class NodeList
     /// <param name="logger">The logger.</param>
     public NodeList(
         IBackplane? backplane,
+        string? id,
         ConnectionManager connections,
         GroupDirectory groups,
         IHostApplicationLifetime? lifetime,
@@ -46,7 +46,7 @@ sealed class NodeList
         DashboardLogger logger)
     {
         _logger = logger;
-        _backplane = backplane;
+        (_backplane, _id) = (backplane, id);
         _connections = connections;
         _groups = groups;
         _started = time.GetUtcNow().ToUnixTimeMilliseconds();
@@ -60,7 +60,7 @@ sealed class NodeList
         lifetime.ApplicationStopping.Register(() =>
         {
             _timer?.Dispose();
-            backplane.RemoveMember(Group, _id);
+            backplane.RemoveMember(Group, id!);
         });
     }
 
@@ -103,7 +103,7 @@ sealed class NodeList
         _announced = value;
         try
         {
-            _backplane!.SetMember(Group, _id, value);
+            _backplane!.SetMember(Group, _id!, value);
         }
         catch (Exception exception)
         {

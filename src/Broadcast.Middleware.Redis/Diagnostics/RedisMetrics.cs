@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using Broadcast.Middleware.Redis.Storage;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
@@ -60,7 +61,10 @@ sealed class RedisMetrics
 
     public void PublishTook(TimeSpan duration) => _duration.Record(duration.TotalSeconds);
 
-    public void Received(int messages) => _received.Add(messages);
+    public void Received(in Batch batch)
+    {
+        if (_received.Enabled) _received.Add(batch.CountMessages());
+    }
 
     public void Refilled() => _refills.Add(1);
 

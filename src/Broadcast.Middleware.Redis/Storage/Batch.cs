@@ -32,6 +32,14 @@ readonly record struct Batch(
     /// <summary>The offset of the first message.</summary>
     public long First => Last - Count + 1;
 
+    /// <summary>Counts all messages, including transient messages.</summary>
+    public int CountMessages()
+    {
+        var count = 0;
+        for (var body = Body; !body.IsEmpty; count++) TakeMessage(ref body);
+        return count;
+    }
+
     /// <summary>The number of bytes that a message needs in the body.</summary>
     public static int GetEncodedSize(int messageLength) => LengthBytes + messageLength;
 

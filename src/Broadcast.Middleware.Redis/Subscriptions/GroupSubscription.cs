@@ -296,7 +296,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     void OnChannelMessage(ChannelMessage message)
     {
         if (!Batch.TryParse((ReadOnlyMemory<byte>)message.Message, out var batch)) return;
-        _metrics.Received(batch.Count);
+        _metrics.Received(batch);
         lock (_lock)
         {
             if (_state is State.Ending or State.Ended) return;

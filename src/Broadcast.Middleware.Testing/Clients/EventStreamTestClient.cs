@@ -59,20 +59,25 @@ public sealed class EventStreamTestClient : TestClient
     /// <exception cref="BroadcastTestException">There is an event, or the server ended the stream.</exception>
     public async Task ReceiveNothingAsync()
     {
-        var marker = await PublishMarkerAsync();
-        ReceivedEvent next;
-        do
-        {
-            next = await ReadAsync();
-            if (next.Data != marker) _received.Enqueue(next);
-        }
-        while (marker is not null && next.Data != marker && next.Type != "close");
-
+        // The stream has ended if one of the received events is the event "close".
+        if (_received.Count == 0) await ReadToMarkerAsync();
         if (_received.TryPeek(out var first))
             throw new BroadcastTestException($"The client expected no event, but received the {first}.");
     }
 
-    async Task<ReceivedEvent> ReadAsync()
+    async Task ReadToMarkerAsync()
+    {
+        var marker = await PublishMarkerAsync();
+        ReceivedEvent next;
+        do
+        {
+            next = await ReadAsync("an open stream");
+            if (next.Data != marker) _received.Enqueue(next);
+        }
+        while (marker is not null && next.Data != marker && next.Type != "close");
+    }
+
+    async Task<ReceivedEvent> ReadAsync(string expected = "an event")
     {
         try
         {
@@ -81,7 +86,7 @@ public sealed class EventStreamTestClient : TestClient
         }
         catch (TransportEndedException exception)
         {
-            throw CreateEndedException("The client expected an event, but the event stream ended.", exception);
+            throw CreateEndedException($"The client expected {expected}, but the event stream ended.", exception);
         }
     }
 }

@@ -29,7 +29,10 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
     /// <summary>The broadcaster, which records the effects of the filter. Default: a new broadcaster.</summary>
     public RecordingBroadcaster Broadcaster { get; init; } = new();
 
-    /// <summary>Connects the client.</summary>
+    /// <summary>
+    /// Connects the client. If the filter calls <c>next</c>, <see cref="Broadcaster"/> records the join of the home
+    /// group with <see cref="ConnectContext.Replay"/> and <see cref="ConnectContext.Filter"/>.
+    /// </summary>
     /// <param name="configure">
     /// Sets the query, the headers and other properties of the request. Null for a request without them.
     /// </param>
@@ -51,6 +54,7 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
         {
             isAdmitted = true;
             Broadcaster.Admit(Connection);
+            Broadcaster.RecordJoin(Connection, passed.Replay, passed.Filter);
             passed.Result = new(true, null, null);
             return Task.CompletedTask;
         });
@@ -104,8 +108,7 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
     {
         ThrowIfEnded();
         _hasEnded = true;
-        Broadcaster.Connections.Remove(Connection);
-        foreach (var group in Connection.Groups) Connection.Remove(group);
+        Broadcaster.Remove(Connection);
         Connection.Abort();
         return _filter.OnDisconnectAsync(
             new(Connection, Broadcaster, status, exception, services), static _ => Task.CompletedTask);

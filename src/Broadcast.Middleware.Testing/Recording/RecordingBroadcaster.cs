@@ -244,6 +244,20 @@ public sealed class RecordingBroadcaster : IBroadcaster
         TryJoin(connection.Id, connection.HomeGroup);
     }
 
+    /// <summary>Records the join of the home group, with the settings of a connect filter.</summary>
+    internal void RecordJoin(TestConnection connection, Replay replay, SubscriptionFilter? filter) =>
+        Add(new RecordedMembership(true, connection.Id, connection.HomeGroup, replay, filter));
+
+    /// <summary>
+    /// Removes a connection from its groups without a record, as the server does before it calls a filter.
+    /// </summary>
+    internal void Remove(TestConnection connection)
+    {
+        lock (_gate) _memberships.RemoveWhere(membership => membership.ConnectionId == connection.Id);
+        Connections.Remove(connection);
+        foreach (var group in connection.Groups) connection.Remove(group);
+    }
+
     void AssertMembership(bool isJoin, string connectionId, string group)
     {
         if (Memberships.Any(call => call.IsJoin == isJoin && call.ConnectionId == connectionId && call.Group == group))

@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-
 namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>
@@ -16,6 +13,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
     readonly EventParser _parser = new();
     string _lastEventId = "";
     bool _isChunked;
+    bool _hasEnded; // True after the last chunk. The transport can stay open for another request.
     int _chunk;
 
     public int Status { get; private set; }
@@ -41,7 +39,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
         await SendRequestAsync($"{method} {path} {version}", hasHost ? headers : [("Host", "localhost"), .. headers]);
         (Status, Headers) = await ReadHeadAsync();
         _isChunked = Headers.GetValueOrDefault("Transfer-Encoding") == "chunked";
-        _chunk = 0;
+        (_chunk, _hasEnded) = (0, false);
     }
 
     /// <summary>Returns the next event.</summary>
@@ -92,24 +90,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
     }
 
     /// <summary>Returns the text of a response that is not an event stream.</summary>
-    public async Task<string> ReadTextAsync()
-    {
-        if (!_isChunked)
-        {
-            var length = int.Parse(Headers.GetValueOrDefault("Content-Length", "0"), CultureInfo.InvariantCulture);
-            return Encoding.UTF8.GetString(await ReadAsync(length));
-        }
-
-        var text = new StringBuilder();
-        while (await ReadChunkAsync())
-        {
-            text.Append(Encoding.UTF8.GetString(await ReadAsync(_chunk)));
-            _chunk = 0;
-            await ReadEndOfChunkAsync();
-        }
-
-        return text.ToString();
-    }
+    public Task<string> ReadTextAsync() => ReadBodyAsync(Status, Headers);
 
     async Task FeedAsync()
     {
@@ -127,12 +108,12 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
     /// <summary>Returns false at the last chunk.</summary>
     async Task<bool> ReadChunkAsync()
     {
-        if (!_isChunked) return false;
         if (_chunk > 0) return true;
+        if (_hasEnded) return false;
         _chunk = await ReadChunkSizeAsync();
         if (_chunk > 0) return true;
         await ReadEndOfChunkAsync();
-        _isChunked = false;
+        _hasEnded = true;
         return false;
     }
 }

@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
-using System.Text;
 
 namespace Broadcast.Middleware.Testing.Wire;
 
@@ -93,35 +91,7 @@ class WebSocketWire(Stream stream, TimeSpan timeout, CancellationToken cancellat
     public async Task<HttpAnswer> ReadAnswerAsync()
     {
         var (status, headers) = await ReadHeadAsync();
-        var body = new StringBuilder();
-        if (headers.GetValueOrDefault("Transfer-Encoding") == "chunked")
-        {
-            while (await ReadChunkSizeAsync() is > 0 and var chunk)
-            {
-                body.Append(Encoding.UTF8.GetString(await ReadAsync(chunk)));
-                await ReadEndOfChunkAsync();
-            }
-
-            await ReadEndOfChunkAsync();
-        }
-        else if (headers.TryGetValue("Content-Length", out var length))
-        {
-            var bytes = await ReadAsync(int.Parse(length, CultureInfo.InvariantCulture));
-            body.Append(Encoding.UTF8.GetString(bytes));
-        }
-        else if (status is not (101 or 204))
-        {
-            // The body ends with the connection (HTTP/1.0).
-            try
-            {
-                while (true) body.Append((char)await ReadByteAsync());
-            }
-            catch (TransportEndedException ended) when (ended.End == TransportEnd.Finished)
-            {
-            }
-        }
-
-        return new(status, headers, body.ToString());
+        return new(status, headers, await ReadBodyAsync(status, headers));
     }
 
     /// <summary>Returns the payload of a compressed message.</summary>

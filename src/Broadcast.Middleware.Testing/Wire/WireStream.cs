@@ -71,6 +71,33 @@ abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken can
         return (status, headers);
     }
 
+    /// <summary>Reads the whole body of a response as text.</summary>
+    protected async Task<string> ReadBodyAsync(int status, Dictionary<string, string> headers)
+    {
+        var body = new List<byte>();
+        if (headers.GetValueOrDefault("Transfer-Encoding") == "chunked")
+        {
+            while (await ReadChunkSizeAsync() is > 0 and var chunk)
+            {
+                body.AddRange(await ReadAsync(chunk));
+                await ReadEndOfChunkAsync();
+            }
+
+            await ReadEndOfChunkAsync();
+        }
+        else if (headers.TryGetValue("Content-Length", out var length))
+        {
+            body.AddRange(await ReadAsync(int.Parse(length, CultureInfo.InvariantCulture)));
+        }
+        else if (status is not (101 or 204 or 304))
+        {
+            // The body ends with the connection (HTTP/1.0).
+            while (await TryFillAsync()) body.AddRange(Take(int.MaxValue));
+        }
+
+        return Encoding.UTF8.GetString([.. body]);
+    }
+
     /// <summary>Reads the size of the next chunk. The size of the last chunk is 0.</summary>
     protected async Task<int> ReadChunkSizeAsync() =>
         int.Parse(await ReadLineAsync(), NumberStyles.HexNumber, CultureInfo.InvariantCulture);

@@ -133,7 +133,7 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
 
     void Retain(Group group, long offset, ClusterMessage received)
     {
-        if (received.Message.Key is null || offset >= group.NextOffset) return;
+        if (received.Message.Key is null) return;
         var metadata = received.Metadata;
         if (received.CopyId != 0)
         {

@@ -148,8 +148,8 @@ sealed class ClusterGroups(
             var limits = directory.GetSettings(group.Name).Kept;
             var subscription = await backplane.SubscribeAsync(group.Name, limits).ConfigureAwait(false);
             var messages = DecodeHistory(subscription.History);
-            var retained = DecodeRetained(subscription.Retained);
             var start = new Position(subscription.Position.Epoch, subscription.Position.Offset - messages.Count);
+            var retained = DecodeRetained(subscription.Retained, start);
             lock (_gate)
             {
                 group.IsSettled = true;
@@ -207,12 +207,16 @@ sealed class ClusterGroups(
         return messages;
     }
 
-    /// <summary>Decodes the retained values. The result does not contain invalid messages.</summary>
-    List<(long Offset, ClusterMessage Message)> DecodeRetained(IReadOnlyList<RetainedMessage> retained)
+    /// <summary>
+    /// Decodes the retained values from before the history. The result does not contain invalid messages.
+    /// </summary>
+    List<(long Offset, ClusterMessage Message)> DecodeRetained(IReadOnlyList<RetainedMessage> retained, Position start)
     {
-        var messages = new List<(long, ClusterMessage)>(retained.Count);
+        var messages = new List<(long, ClusterMessage)>();
         foreach (var message in retained)
         {
+            // The history contains the later messages.
+            if (message.Offset > start.Offset) continue;
             try
             {
                 messages.Add((message.Offset, ClusterMessage.Decode(message.Message)));

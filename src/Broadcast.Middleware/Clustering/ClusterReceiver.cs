@@ -18,6 +18,9 @@ sealed class ClusterReceiver(
     ConnectionManager connections,
     BroadcastLogger logger) : IBackplaneReceiver, IDisposable
 {
+    /// <inheritdoc cref="RemoteConnections.Node" />
+    public string Node => remote.Node;
+
     /// <summary>Completes when other nodes can reach this node.</summary>
     public Task InboxOpening { get; private set; } = Task.CompletedTask;
 

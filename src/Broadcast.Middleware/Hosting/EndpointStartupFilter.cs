@@ -40,11 +40,24 @@ sealed class EndpointStartupFilter : IStartupFilter
         if (problems.Length > 0) throw new InvalidOperationException(string.Join(Environment.NewLine, problems));
     }
 
-    /// <summary>Returns the hosts of <c>RequireHost</c> as one text.</summary>
-    public static string GetHosts(RouteEndpoint endpoint)
+    /// <summary>Returns true if both endpoints have the same hosts of <c>RequireHost</c>.</summary>
+    public static bool HaveSameHosts(RouteEndpoint first, RouteEndpoint second) =>
+        GetHosts(first).Equals(GetHosts(second), StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>Returns true if routing cannot distinguish the path of an endpoint from another path.</summary>
+    public static bool HasPath(RouteEndpoint endpoint, IReadOnlyList<RoutePatternPathSegment> path) =>
+        GetPath(endpoint.RoutePattern.PathSegments).Equals(GetPath(path), StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>
+    /// Returns a text that identifies a part of a path. Routing ignores the case of literals.
+    /// </summary>
+    public static string GetPart(RoutePatternPart part)
     {
-        var hosts = endpoint.Metadata.GetMetadata<IHostMetadata>()?.Hosts ?? [];
-        return string.Join(',', hosts.Order(StringComparer.OrdinalIgnoreCase));
+        if (part is RoutePatternLiteralPart literal) return literal.Content;
+        if (part is not RoutePatternParameterPart parameter) return ((RoutePatternSeparatorPart)part).Content;
+        // Routing compares the constraints of a parameter, but not its name.
+        var constraints = parameter.ParameterPolicies.Select(static policy => policy.Content);
+        return $"{{{parameter.ParameterKind}:{string.Join(':', constraints)}}}";
     }
 
     static string GetCall(RouteEndpoint endpoint) =>
@@ -53,20 +66,17 @@ sealed class EndpointStartupFilter : IStartupFilter
     /// <summary>
     /// Returns a key for the URLs of an endpoint. Two endpoints have the same key if routing cannot distinguish them.
     /// </summary>
-    static string GetUrls(RouteEndpoint endpoint)
+    static string GetUrls(RouteEndpoint endpoint) =>
+        $"{GetHosts(endpoint)}/{GetPath(endpoint.RoutePattern.PathSegments)}";
+
+    /// <summary>Returns the hosts of <c>RequireHost</c> as one text.</summary>
+    static string GetHosts(RouteEndpoint endpoint)
     {
-        var segments = endpoint.RoutePattern.PathSegments.Select(GetSegment);
-        return $"{GetHosts(endpoint)}/{string.Join('/', segments)}";
+        var hosts = endpoint.Metadata.GetMetadata<IHostMetadata>()?.Hosts ?? [];
+        return string.Join(',', hosts.Order(StringComparer.OrdinalIgnoreCase));
     }
+
+    static string GetPath(IReadOnlyList<RoutePatternPathSegment> path) => string.Join('/', path.Select(GetSegment));
 
     static string GetSegment(RoutePatternPathSegment segment) => string.Concat(segment.Parts.Select(GetPart));
-
-    static string GetPart(RoutePatternPart part)
-    {
-        if (part is RoutePatternLiteralPart literal) return literal.Content;
-        if (part is not RoutePatternParameterPart parameter) return ((RoutePatternSeparatorPart)part).Content;
-        // Routing compares the constraints of a parameter, but not its name.
-        var constraints = parameter.ParameterPolicies.Select(static policy => policy.Content);
-        return $"{{{parameter.ParameterKind}:{string.Join(':', constraints)}}}";
-    }
 }

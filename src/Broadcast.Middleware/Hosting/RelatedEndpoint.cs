@@ -38,22 +38,23 @@ sealed class RelatedEndpoint(
     public void Resolve(RouteEndpoint own, IReadOnlyCollection<RouteEndpoint> endpoints)
     {
         var prefix = own.RoutePattern.PathSegments.SkipLast(_pattern.PathSegments.Count);
-        var key = CreateKey(prefix.Concat(_of.PathSegments));
-        var found = endpoints.Where(endpoint => IsMatch(endpoint, key)).ToArray();
-        if (found.Length > 1)
-        {
-            var hosts = EndpointStartupFilter.GetHosts(own);
-            found = [.. found.Where(endpoint => EndpointStartupFilter.GetHosts(endpoint) == hosts)];
-        }
-
+        RoutePatternPathSegment[] path = [.. prefix, .. _of.PathSegments];
+        var matches = endpoints.Where(endpoint => IsMatch(endpoint, path)).ToArray();
+        // An endpoint with the same constraints takes precedence.
+        var exact = matches.Where(endpoint => EndpointStartupFilter.HasPath(endpoint, path)).ToArray();
+        if (exact.Length > 0) matches = exact;
+        var found = matches.Length > 1
+            ? [.. matches.Where(endpoint => EndpointStartupFilter.HaveSameHosts(endpoint, own))]
+            : matches;
         if (found is not [var other])
         {
             throw new InvalidOperationException(
                 $"{Describe(own)} belongs to the URL \"{of}\", but MapBroadcast(\"{of}\") " +
-                (found.Length == 0 ? "is missing" : "exists several times") +
+                (matches.Length == 0 ? "is missing" : "exists several times") +
                 (broadcastName.Length == 0 ? "" : $" for the broadcast '{broadcastName}'") +
                 ". Correct the pattern or the name, or call MapBroadcast for this URL. If several calls differ " +
-                "only in RequireHost, call RequireHost here, too.");
+                "only in route constraints, add the constraints here, too. If they differ only in RequireHost, call " +
+                "RequireHost here, too.");
         }
 
         var missing = other.RoutePattern.Parameters
@@ -71,10 +72,25 @@ sealed class RelatedEndpoint(
         _found = other.Metadata.GetMetadata<MappedBroadcastMetadata>();
     }
 
-    bool IsMatch(RouteEndpoint endpoint, string key) =>
+    /// <summary>
+    /// Returns true for an endpoint with this path. In the path, a parameter without constraints stands for a parameter
+    /// with any constraints.
+    /// </summary>
+    bool IsMatch(RouteEndpoint endpoint, RoutePatternPathSegment[] path) =>
         endpoint.Metadata.GetMetadata<MappedBroadcastMetadata>() is { Call: "MapBroadcast" } mapped
         && mapped.BroadcastName == broadcastName
-        && CreateKey(endpoint.RoutePattern.PathSegments).Equals(key, StringComparison.OrdinalIgnoreCase);
+        && endpoint.RoutePattern.PathSegments.Count == path.Length
+        && endpoint.RoutePattern.PathSegments.Zip(path).All(static pair => IsMatch(pair.First, pair.Second));
+
+    static bool IsMatch(RoutePatternPathSegment segment, RoutePatternPathSegment wanted) =>
+        segment.Parts.Count == wanted.Parts.Count
+        && segment.Parts.Zip(wanted.Parts).All(static pair => IsMatch(pair.First, pair.Second));
+
+    static bool IsMatch(RoutePatternPart part, RoutePatternPart wanted) =>
+        wanted is RoutePatternParameterPart { ParameterPolicies.Count: 0 } parameter
+            ? part is RoutePatternParameterPart other && other.ParameterKind == parameter.ParameterKind
+            : EndpointStartupFilter.GetPart(part).Equals(
+                EndpointStartupFilter.GetPart(wanted), StringComparison.OrdinalIgnoreCase);
 
     /// <exception cref="InvalidOperationException">
     /// The other endpoint requires authorization, but this endpoint does not.
@@ -110,13 +126,4 @@ sealed class RelatedEndpoint(
     }
 
     string Describe(RouteEndpoint own) => $"{call}(\"{own.RoutePattern.RawText}\")";
-
-    /// <summary>Returns a text that is equal for patterns with the same literals and kinds of parameters.</summary>
-    static string CreateKey(IEnumerable<RoutePatternPathSegment> segments) =>
-        string.Join('/', segments.Select(static segment => string.Concat(segment.Parts.Select(static part => part switch
-        {
-            RoutePatternLiteralPart literal => literal.Content,
-            RoutePatternParameterPart parameter => $"{{{parameter.ParameterKind}}}",
-            _ => ((RoutePatternSeparatorPart)part).Content,
-        }))));
 }

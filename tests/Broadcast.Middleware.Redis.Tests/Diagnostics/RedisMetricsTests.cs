@@ -52,6 +52,20 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
         Assert.Equal("", outbox.LastMeasurement.Tags.GetValueOrDefault("broadcast.name") ?? "");
     }
 
+    [Fact]
+    public async Task Publish_TransientMessages_CountsEachOne()
+    {
+        var backplane = CreateBackplane();
+        using var received = new MetricCollector<long>(
+            _nodes.GetMeterFactory(backplane), RedisMetrics.MeterName, "broadcast.redis.received");
+        var node = new TestNode(backplane);
+        await node.SubscribeAsync("/a");
+        await Task.WhenAll(Enumerable.Range(0, 100).Select(
+            i => i % 2 == 0 ? node.PublishAsync("/a", $"{i}") : node.PublishTransientAsync("/a", $"{i}")));
+        await TestNode.EventuallyAsync(
+            () => new(received.GetMeasurementSnapshot().EvaluateAsCounter() == 100), "The metric counts each message.");
+    }
+
     public async ValueTask DisposeAsync() => await _nodes.DisposeAsync();
 
     IBackplane CreateBackplane() =>

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
@@ -325,6 +327,25 @@ public sealed class ClusterNodeTests : IDisposable
         bob.AssertGot(3, 4);
         bob.Disconnect();
         AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Join_RetainedMessageIsAlsoInHistory_IsDecodedOnce()
+    {
+        var (backplane, logs) = (new ManualBackplane(), new FakeLogCollector());
+        using var loggers = new LoggerFactory([new FakeLoggerProvider(logs)]);
+        using var broadcast = new TestEngine(backplane: backplane, loggers: loggers);
+        var ann = await Listener.ConnectAsync(broadcast);
+        for (var i = 1; i <= 3; i++) backplane.Publish("kept", Encode(i));
+        backplane.SetHistory("kept", 2);
+        backplane.DefersSubscriptions = true;
+        var joining = ann.Connection.JoinAsync("kept", cancellationToken: Token).AsTask();
+        var pending = await backplane.NextSubscriptionAsync();
+        // The history contains the messages 2 and 3. The log names each invalid message that the node decodes.
+        var retained = Enumerable.Range(1, 3).Select(static offset => new RetainedMessage(offset, new byte[] { 1, 2, 3 }));
+        pending.Answer.SetResult(new(pending.Subscription.Position, pending.Subscription.History) { Retained = [.. retained] });
+        await joining;
+        Assert.Single(logs.GetSnapshot(), static record => record.Level == LogLevel.Error);
     }
 
     [Fact]

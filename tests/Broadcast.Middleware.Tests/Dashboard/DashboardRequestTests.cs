@@ -1,6 +1,7 @@
 using System.Net;
 using System.Security.Claims;
 using System.Text.Json;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Dashboard;
@@ -183,6 +184,25 @@ public sealed class DashboardRequestTests
 
         async Task<JsonElement[]> GetNodesAsync() =>
             [.. (await viewer.RequestAsync(""" "type":"nodes" """)).GetProperty("nodes").EnumerateArray()];
+    }
+
+    [Fact]
+    public async Task Nodes_TwoDashboards_ListNodeOnce()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            static builder =>
+            {
+                DashboardViewer.InDevelopment(builder);
+                builder.Services.AddSingleton(new InMemoryCluster().CreateNode());
+            },
+            static app =>
+            {
+                app.MapBroadcastDashboard("/broadcast");
+                app.MapBroadcastDashboard("/other");
+            });
+        await using var viewer = await DashboardViewer.OpenAsync(app);
+        var nodes = (await viewer.RequestAsync(""" "type":"nodes" """)).GetProperty("nodes");
+        Assert.True(Assert.Single(nodes.EnumerateArray()).GetProperty("isThis").GetBoolean());
     }
 
     sealed class IdleConnection(int number) : IBroadcastConnection

@@ -77,6 +77,51 @@ public sealed class RelatedEndpointTests
     }
 
     [Fact]
+    public async Task Start_OtherUrlHasOtherConstraint_Throws() => await FailsAsync(
+        static app =>
+        {
+            app.MapBroadcast("/r/{id:int}");
+            app.MapBroadcastPresence("/r/{id:alpha}/presence", "/r/{id:alpha}");
+        },
+        "MapBroadcast(\"/r/{id:alpha}\") is missing");
+
+    [Fact]
+    public async Task Start_SeveralUrlsDifferInConstraint_Throws() => await FailsAsync(
+        static app =>
+        {
+            app.MapBroadcast("/r/{id:int}");
+            app.MapBroadcast("/r/{id:alpha}");
+            app.MapBroadcastPresence("/r/{id}/presence", "/r/{id}");
+        },
+        "MapBroadcast(\"/r/{id}\") exists several times",
+        "add the constraints here, too");
+
+    [Fact]
+    public async Task Start_OtherUrlHasOtherHosts_Throws() => await FailsAsync(
+        static app =>
+        {
+            app.MapBroadcast("/b").RequireHost("b.example");
+            app.MapBroadcast("/b").RequireHost("c.example");
+            app.MapBroadcastPresence("/b/presence", "/b").RequireHost("d.example");
+        },
+        "MapBroadcast(\"/b\") exists several times",
+        "call RequireHost here, too");
+
+    [Fact]
+    public async Task Start_UrlsDifferInConstraintOrHostCase_Succeeds() => await StartAsync(static app =>
+    {
+        app.MapBroadcast("/r/{id:int}");
+        app.MapBroadcast("/r/{id:alpha}");
+        app.MapBroadcast("/r/{id}");
+        app.MapBroadcastPresence("/r/{id}/presence", "/r/{id}");
+        app.MapBroadcastPresence("/r/{id:int}/presence", "/r/{id:int}");
+        app.MapBroadcastRefresh("/r/{id:alpha}/refresh", "/r/{id:alpha}");
+        app.MapBroadcast("/b").RequireHost("b.example");
+        app.MapBroadcast("/b").RequireHost("c.example");
+        app.MapBroadcastPresence("/b/presence", "/b").RequireHost("C.EXAMPLE");
+    });
+
+    [Fact]
     public async Task Start_SufficientAuthorization_Succeeds() => await StartAsync(app =>
     {
         var policy = new AuthorizationPolicyBuilder().RequireAuthenticatedUser().Build();

@@ -3,6 +3,7 @@ using System.Net.WebSockets;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -20,7 +21,7 @@ sealed class TestEngine : IDisposable
 
     public TestEngine(
         int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null, Action<BroadcastOptions>? configure = null,
-        IBackplane? backplane = null)
+        IBackplane? backplane = null, ILoggerFactory? loggers = null)
     {
         Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new ManualPump())];
         Options = new() { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
@@ -28,7 +29,7 @@ sealed class TestEngine : IDisposable
         _instance = new(
             "", Options, registry ?? new ConnectionRegistry(), null, null, null, [], backplane, JsonSerializerOptions.Default,
             _services.GetRequiredService<IServiceScopeFactory>(), pumps == 0 ? TimeProvider.System : Time,
-            _services.GetRequiredService<IMeterFactory>(), NullLoggerFactory.Instance, CancellationToken.None);
+            _services.GetRequiredService<IMeterFactory>(), loggers ?? NullLoggerFactory.Instance, CancellationToken.None);
     }
 
     public ManualPump[] Pumps { get; }

@@ -228,6 +228,9 @@ public sealed class BroadcastTestHostTests
         await host.Broadcaster.CloseAsync(events.Connection.Id, (WebSocketCloseStatus)4001, cancellationToken: Token);
         await FailsAsync(raw.ReceiveNothingAsync, "code 4001");
         await FailsAsync(events.ReceiveNothingAsync, "event 'close': 4001");
+        await FailsAsync(events.ReceiveNothingAsync, "event 'close': 4001");
+        Assert.Equal(4001, (await events.ReceiveCloseAsync()).Code);
+        await FailsAsync(events.ReceiveNothingAsync, "The client expected an open stream, but the event stream ended.");
     }
 
     [Fact]

@@ -224,6 +224,43 @@ public sealed class RecordingBroadcasterTests
         Assert.Contains("Create a new FilterTest", error.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task FilterTest_ConnectFilterSetsReplayAndFilter_RecordsThem()
+    {
+        var filter = SubscriptionFilter.TagEquals("region", "eu");
+        var test = new FilterTest(new ReplayFilter(filter));
+        Assert.True(await test.ConnectAsync());
+        await test.SendAsync("x");
+        var join = Assert.Single(test.Broadcaster.Memberships);
+        Assert.Equal((test.Connection.Id, "/ws", true), (join.ConnectionId, join.Group, join.IsJoin));
+        Assert.Equal((Replay.Last(3), filter), (join.Replay, join.Filter));
+    }
+
+    [Fact]
+    public async Task FilterTest_Disconnect_RemovesMemberships()
+    {
+        var test = new FilterTest(new ReplayFilter(null));
+        Assert.True(await test.ConnectAsync());
+        await test.DisconnectAsync();
+        Assert.Equal(["left: False"], test.Broadcaster.Publishes.Select(static publish => publish.Text));
+    }
+
+    sealed class ReplayFilter(SubscriptionFilter? filter) : IBroadcastFilter
+    {
+        public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+        {
+            (context.Replay, context.Filter) = (Replay.Last(3), filter);
+            return next(context);
+        }
+
+        public async Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
+        {
+            var left = await context.Broadcaster.LeaveAsync(context.Connection.Id, "/ws");
+            await context.Broadcaster.PublishAsync($"left: {left}");
+            await next(context);
+        }
+    }
+
     sealed class TokenFilter : IBroadcastFilter
     {
         public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)

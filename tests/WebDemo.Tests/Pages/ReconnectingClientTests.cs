@@ -1,3 +1,4 @@
+using System.Net.WebSockets;
 using System.Text.RegularExpressions;
 using Broadcast.Middleware;
 using Microsoft.AspNetCore.Builder;
@@ -57,6 +58,38 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
 
         async Task PublishAsync(string text) => await app.Services.GetRequiredService<IBroadcaster>()
             .PublishAsync(text, Recipients.Group("/ws"), cancellationToken: token);
+    }
+
+    [Theory]
+    [InlineData(1008)]
+    [InlineData(4001)]
+    public async Task Listen_FinalClose_DoesNotConnectAgain(int code)
+    {
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await StartAsync(static options => { });
+        await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        var registry = app.Services.GetRequiredService<IConnectionRegistry>();
+        await window.Page.EvaluateAsync("""
+            async () => {
+                const { listen } = await import('/clients.js');
+                [window.opened, window.isOver] = [0, false];
+                window.EventSource = class extends EventSource {
+                    constructor(url) {
+                        super(url);
+                        opened++;
+                        // This timer ends after the timer of the client.
+                        this.addEventListener('close', () => setTimeout(() => isOver = true, 4500));
+                    }
+                };
+                listen('/ws', () => {}, 4000);
+            }
+            """);
+        await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
+        await app.Services.GetRequiredService<IBroadcaster>()
+            .CloseAsync(registry.Connections.Single().Id, (WebSocketCloseStatus)code, cancellationToken: token);
+        await window.Page.WaitForFunctionAsync("() => isOver");
+        Assert.Equal(1, await window.Page.EvaluateAsync<int>("() => opened"));
+        Assert.Equal(0, registry.Count);
     }
 
     [Fact]
