@@ -141,7 +141,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         var start = await node.SubscribeAsync(Group);
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
-        await database.KeyExpireAsync(Keys.State, TimeSpan.FromSeconds(10));
+        await database.KeyExpireAsync(Keys.State, TimeSpan.FromSeconds(50));
         await TestNode.EventuallyAsync(
             async () => await database.KeyTimeToLiveAsync(Keys.State) > TimeSpan.FromSeconds(60),
             "The check renews the expiration.");

@@ -632,16 +632,21 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
+    public async Task Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
     {
         using var alone = new TestEngine();
         var message = new Message(new byte[20], MessageType.Binary);
         var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
-        Publish();
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var i = 0; i < 100; i++) Publish();
         // Without members, a publish to one group allocates nothing. A publish to several groups allocates a set of writers.
-        Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - before) / 100, 0, toSeveral ? 750 : 0);
+        // The first calls may run code that the compiler has not optimized yet. This code allocates more.
+        await Eventually.True(() => Measure() <= (toSeveral ? 750 : 0));
+
+        long Measure()
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            for (var i = 0; i < 100; i++) Publish();
+            return (GC.GetAllocatedBytesForCurrentThread() - before) / 100;
+        }
 
         void Publish()
         {
