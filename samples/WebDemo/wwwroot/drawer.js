@@ -1,6 +1,8 @@
 // The drawer "Server · Client · Wire" shows the code behind a page, and the frames of its WebSockets as they pass.
 // The attributes data-server and data-client of the body name source files with regions, for example "Game.cs#steer".
 
+import { element } from "./element.js";
+
 const MAX_FRAMES = 60;
 const REFRESH_INTERVAL = 200;
 const MAX_TEXT = 160;
@@ -106,13 +108,6 @@ function shown(data) {
 }
 
 // The page.
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 function column(title, content) {
   const section = element("section");

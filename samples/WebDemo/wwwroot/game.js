@@ -1,6 +1,6 @@
 import { Connection } from "./connection.js";
 import { hueOf, nameIn, useName } from "./names.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 // The size of the field in the units of the server.
 const [WIDTH, HEIGHT] = [1600, 900];
@@ -11,7 +11,7 @@ const KEYS = {
 const $ = id => document.getElementById(id);
 const [name, field] = ["name", "field"].map($);
 const context = field.getContext("2d");
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const pressed = new Set();
 
 let names = {};
@@ -61,11 +61,6 @@ function showState() {
   }
 
   showStatus(connection);
-}
-
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
 }
 
 // Drawing.

@@ -1,11 +1,11 @@
 import { Connection } from "./connection.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 const SHOWN_REPORTS = 120;
 
 const $ = id => document.getElementById(id);
 const [clients, toggle] = ["clients", "toggle-load"].map($);
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const history = [];
 let wanted = 0;
 
@@ -55,10 +55,6 @@ function showState() {
 
   showStatus(connection);
   showButton();
-}
-
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
 }
 
 enableEarlyRetry(connection);

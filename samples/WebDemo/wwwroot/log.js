@@ -1,3 +1,4 @@
+import { element } from "./element.js";
 import { hueOf } from "./names.js";
 
 const MAX_ENTRIES = 500;
@@ -86,11 +87,4 @@ function message({ data, own, time }) {
 
 function bytes(count) {
   return count === 1 ? "1 byte" : `${count} bytes`;
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }

@@ -1,12 +1,13 @@
 import { Connection } from "./connection.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { element } from "./element.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 const SHOWN_SECONDS = 60;
 
 const $ = id => document.getElementById(id);
 const table = $("table");
 const throttle = $("throttle");
-const connection = new Connection({ state: () => showStatus(connection), message: receive, closed });
+const connection = new Connection({ state: () => showStatus(connection), message: receive, closed: showProblem });
 
 // While the page is throttled, a second connection counts all published prices.
 const counter = new Connection({ state() {}, message: () => published++, closed() {} });
@@ -98,18 +99,6 @@ function showChosen() {
   $("change").textContent = `${change < 0 ? "▼ −" : "▲ +"}${Math.abs(change).toFixed(2)} %`;
   $("change").className = change < 0 ? "down" : "up";
   chart.setData([chosen.times, chosen.prices], true);
-}
-
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }
 
 // Chart.

@@ -1,12 +1,12 @@
 import { Connection } from "./connection.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 const SHOWN_SECONDS = 120;
 const [WIDTH, HEIGHT] = [240, 60];
 const SVG = "http://www.w3.org/2000/svg";
 
 const $ = id => document.getElementById(id);
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const sensors = new Map();
 let changed = new Set();
 let isSending = false;
@@ -40,11 +40,6 @@ function parse(data) {
 function showState() {
   if (connection.state === "connected") $("problem").hidden = true;
   showStatus(connection);
-}
-
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
 }
 
 function add(name) {
