@@ -72,9 +72,13 @@ async function showSource(section, folder, suffix, reference) {
   }
 }
 
-// The drawer shows comments in a softer color.
+// The drawer shows comments in a softer color, and keeps the indentation of lines that are longer than its column.
 function highlight(text) {
-  return text.split("\n").flatMap(line => [/^\s*(\/\/|#)/.test(line) ? element("i", "", line) : line, "\n"]);
+  return text.split("\n").map(line => {
+    const shown = element(/^\s*(\/\/|#)/.test(line) ? "i" : "span", "", line.trimStart());
+    shown.style.setProperty("--indent", `${line.search(/\S|$/)}ch`);
+    return shown;
+  });
 }
 
 // The frames.
@@ -127,9 +131,6 @@ function listing() {
   return pre;
 }
 
-// On a phone, the navigation is wider than the screen.
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
-
 const rates = [];
 const toggle = element("button", "code-toggle", "</>");
 toggle.type = "button";
@@ -137,6 +138,9 @@ toggle.ariaLabel = toggle.title = "Code and frames of this page";
 toggle.setAttribute("aria-expanded", "false");
 toggle.setAttribute("aria-controls", "drawer");
 document.querySelector(".brand").append(toggle);
+
+// On a phone, the navigation is wider than the screen.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const drawer = element("aside", "drawer");
 drawer.id = "drawer";

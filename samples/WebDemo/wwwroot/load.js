@@ -37,6 +37,7 @@ function plot(value) {
   history.push(value);
   if (history.length > SHOWN_REPORTS) history.shift();
   const high = Math.max(1000, ...history);
+  $("high").textContent = high.toLocaleString();
   const points = history.map((deliveries, index) => `${600 - (history.length - 1 - index) * 600 / (SHOWN_REPORTS - 1)} ${196 - deliveries / high * 190}`);
   document.querySelector("#plot path").setAttribute("d", `M${points.join("L")}`);
 }

@@ -61,7 +61,7 @@ $("logout").addEventListener("click", endSession);
 
 if (session) {
   $("member").textContent = session.name;
-  $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members   # Without a token: 401`;
+  $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members`;
   setInterval(showTime, 1000);
   showTime();
   enableEarlyRetry(connection);
