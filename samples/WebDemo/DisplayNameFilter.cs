@@ -9,7 +9,7 @@ sealed class DisplayNameFilter(IPresence presence) : IBroadcastFilter
 {
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
-        DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
+        DisplayName.Set(context);
         await next(context);
         if (!context.Result.Joined) return;
         var connection = context.Connection;

@@ -34,16 +34,16 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
 
     // The number of symbols that have received a new price in the current round.
     int _updatedInRound;
-    bool _hasOpened;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var hasOpened = false;
         while (true)
         {
             try
             {
-                if (!_hasOpened) await PublishOpeningPricesAsync(stoppingToken);
-                _hasOpened = true;
+                if (!hasOpened) await PublishOpeningPricesAsync(stoppingToken);
+                hasOpened = true;
                 await PublishWhileWatchedAsync(stoppingToken);
             }
             catch (BackplaneException exception)

@@ -47,7 +47,7 @@ sealed class StartPage(
 
     async Task JoinAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
-        DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
+        DisplayName.Set(context);
         await next(context);
         if (context.Result.Joined) _joins.Release();
     }

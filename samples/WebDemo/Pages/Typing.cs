@@ -9,7 +9,7 @@ static class Typing
     public static void Map(IEndpointRouteBuilder app) => app.MapBroadcast("/rooms/{room}/typing", static options => options.MaxMessageBytes = 1)
         .UseConnect(static (context, next) =>
         {
-            DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
+            DisplayName.Set(context);
             return next(context);
         })
         .Use(static (context, next) =>

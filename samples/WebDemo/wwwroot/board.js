@@ -2,7 +2,7 @@ import { Connection } from "./connection.js";
 import { Cursors } from "./cursors.js";
 import { hueOf, nameIn, useName } from "./names.js";
 import { People } from "./people.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 // The width and height of the board in units that do not depend on the window size.
 const SIZE = 2000;
@@ -17,7 +17,7 @@ const $ = id => document.getElementById(id);
 const [name, paper, clear] = ["name", "paper", "clear"].map($);
 const strokesOn = $("strokes").getContext("2d");
 const pendingOn = $("pending").getContext("2d");
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const people = new People($("people"), showPeople);
 const cursors = new Cursors($("cursors"), isAbsent);
 
@@ -52,11 +52,6 @@ function showState() {
 
   clear.disabled = !isConnected;
   showStatus(connection);
-}
-
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
 }
 
 function showPeople() {

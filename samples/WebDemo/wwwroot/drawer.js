@@ -1,6 +1,8 @@
 // The drawer "Server · Client · Wire" shows the code behind a page, and the frames of its WebSockets as they pass.
 // The attributes data-server and data-client of the body name source files with regions, for example "Game.cs#steer".
 
+import { element } from "./element.js";
+
 const MAX_FRAMES = 60;
 const REFRESH_INTERVAL = 200;
 const MAX_TEXT = 160;
@@ -70,9 +72,13 @@ async function showSource(section, folder, suffix, reference) {
   }
 }
 
-// The drawer shows comments in a softer color.
+// The drawer shows comments in a softer color, and keeps the indentation of lines that are longer than its column.
 function highlight(text) {
-  return text.split("\n").flatMap(line => [/^\s*(\/\/|#)/.test(line) ? element("i", "", line) : line, "\n"]);
+  return text.split("\n").map(line => {
+    const shown = element(/^\s*(\/\/|#)/.test(line) ? "i" : "span", "", line.trimStart());
+    shown.style.setProperty("--indent", `${line.search(/\S|$/)}ch`);
+    return shown;
+  });
 }
 
 // The frames.
@@ -107,13 +113,6 @@ function shown(data) {
 
 // The page.
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function column(title, content) {
   const section = element("section");
   const header = element("header");
@@ -132,9 +131,6 @@ function listing() {
   return pre;
 }
 
-// On a phone, the navigation is wider than the screen.
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
-
 const rates = [];
 const toggle = element("button", "code-toggle", "</>");
 toggle.type = "button";
@@ -142,6 +138,9 @@ toggle.ariaLabel = toggle.title = "Code and frames of this page";
 toggle.setAttribute("aria-expanded", "false");
 toggle.setAttribute("aria-controls", "drawer");
 document.querySelector(".brand").append(toggle);
+
+// On a phone, the navigation is wider than the screen.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const drawer = element("aside", "drawer");
 drawer.id = "drawer";

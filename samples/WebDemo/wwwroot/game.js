@@ -1,9 +1,12 @@
 import { Connection } from "./connection.js";
 import { hueOf, nameIn, useName } from "./names.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 // The size of the field in the units of the server.
 const [WIDTH, HEIGHT] = [1600, 900];
+
+// The space around the field. A player at the edge of the field stays visible.
+const [SIDE, TOP] = [64, 36];
 const KEYS = {
   ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], KeyA: [-1, 0], KeyD: [1, 0], KeyW: [0, -1], KeyS: [0, 1],
 };
@@ -11,7 +14,7 @@ const KEYS = {
 const $ = id => document.getElementById(id);
 const [name, field] = ["name", "field"].map($);
 const context = field.getContext("2d");
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const pressed = new Set();
 
 let names = {};
@@ -63,22 +66,17 @@ function showState() {
   showStatus(connection);
 }
 
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
-}
-
 // Drawing.
 
 function draw() {
   frame = 0;
   steerToTarget();
-  const scale = field.width / WIDTH;
+  const scale = field.width / (WIDTH + 2 * SIDE);
   const style = getComputedStyle(field);
   // On a small screen, the names keep a readable size.
   const textSize = Math.max(30, 12 * WIDTH / field.clientWidth);
-  context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.clearRect(0, 0, WIDTH, HEIGHT);
+  context.setTransform(scale, 0, 0, scale, SIDE * scale, TOP * scale);
+  context.clearRect(-SIDE, -TOP, WIDTH + 2 * SIDE, HEIGHT + 2 * TOP);
   if (star) drawStar(star.x, star.y, style.getPropertyValue("--wait"));
   for (const { number, x, y } of players) {
     const isOwn = number === ownNumber;
@@ -95,7 +93,7 @@ function draw() {
 
     context.font = `600 ${textSize}px system-ui, sans-serif`;
     context.textAlign = "center";
-    context.fillText(nameOf(number), Math.min(WIDTH - 80, Math.max(80, x)), y > 100 ? y - 42 : y + 42 + textSize * 0.8);
+    context.fillText(nameOf(number), Math.min(WIDTH - 20, Math.max(20, x)), y > 100 ? y - 42 : y + 42 + textSize * 0.8);
   }
 }
 
@@ -159,7 +157,10 @@ field.addEventListener("blur", () => {
 
 function point(event) {
   const { left, top, width, height } = field.getBoundingClientRect();
-  target = { x: (event.clientX - left) / width * WIDTH, y: (event.clientY - top) / height * HEIGHT };
+  target = {
+    x: (event.clientX - left) / width * (WIDTH + 2 * SIDE) - SIDE,
+    y: (event.clientY - top) / height * (HEIGHT + 2 * TOP) - TOP,
+  };
 }
 
 field.addEventListener("pointerdown", event => {

@@ -1,4 +1,5 @@
 import { WebPubSubClient } from "./lib/web-pubsub-client/web-pubsub-client.min.js";
+import { element } from "./element.js";
 import { add, replaceAll } from "./log.js";
 import { nameIn, useName } from "./names.js";
 import { CONNECT_FAILED, showStatus, socketUrl } from "./status.js";
@@ -227,13 +228,6 @@ function linkedGroup() {
   } catch {
     return "blue";
   }
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }
 
 $("settings").addEventListener("submit", event => {

@@ -1,11 +1,11 @@
 import { Connection } from "./connection.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
 const SHOWN_REPORTS = 120;
 
 const $ = id => document.getElementById(id);
 const [clients, toggle] = ["clients", "toggle-load"].map($);
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const history = [];
 let wanted = 0;
 
@@ -37,6 +37,7 @@ function plot(value) {
   history.push(value);
   if (history.length > SHOWN_REPORTS) history.shift();
   const high = Math.max(1000, ...history);
+  $("high").textContent = high.toLocaleString();
   const points = history.map((deliveries, index) => `${600 - (history.length - 1 - index) * 600 / (SHOWN_REPORTS - 1)} ${196 - deliveries / high * 190}`);
   document.querySelector("#plot path").setAttribute("d", `M${points.join("L")}`);
 }
@@ -55,10 +56,6 @@ function showState() {
 
   showStatus(connection);
   showButton();
-}
-
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
 }
 
 enableEarlyRetry(connection);

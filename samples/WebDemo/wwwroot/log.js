@@ -1,3 +1,4 @@
+import { element } from "./element.js";
 import { hueOf } from "./names.js";
 
 const MAX_ENTRIES = 500;
@@ -8,6 +9,8 @@ const latest = document.getElementById("latest");
 
 let pending = [];
 let lastSender = null;
+let wasAtEnd = true;
+let lastTop = 0;
 
 /** Shows a message: text or an ArrayBuffer. Only a live message has a time, because the history does not contain times. */
 export function showMessage(data, own, isLive) {
@@ -49,8 +52,16 @@ function isAtEnd() {
 }
 
 log.addEventListener("scroll", () => {
-  if (isAtEnd()) latest.hidden = true;
+  // Only the user moves the list up. So a smaller list is still at its end.
+  wasAtEnd = isAtEnd() || (wasAtEnd && log.scrollTop >= lastTop);
+  lastTop = log.scrollTop;
+  if (wasAtEnd) latest.hidden = true;
 }, { passive: true });
+
+// An open drawer or keyboard makes the list smaller. Keep the newest message visible.
+new ResizeObserver(() => {
+  if (wasAtEnd) log.scrollTop = log.scrollHeight;
+}).observe(log);
 
 latest.addEventListener("click", () => {
   log.scrollTop = log.scrollHeight;
@@ -86,11 +97,4 @@ function message({ data, own, time }) {
 
 function bytes(count) {
   return count === 1 ? "1 byte" : `${count} bytes`;
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }

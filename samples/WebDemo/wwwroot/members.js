@@ -19,9 +19,10 @@ function receive(data) {
 }
 
 function closed(code, reason, wasOpen) {
-  // The server closes the connection when the token expires, and refuses an invalid token.
+  // The server closes the connection when the token expires, and refuses an invalid token. The state shows failed retries.
   if (code === 1008 || !readSession()) endSession();
-  else showNote(wasOpen ? describeClose(code, reason) : CONNECT_FAILED, true);
+  else if (wasOpen) showNote(describeClose(code, reason), true);
+  else if (connection.attempts === 0) showNote(CONNECT_FAILED, true);
   if (!wasOpen) checkToken();
 }
 // #endregion
@@ -60,7 +61,7 @@ $("logout").addEventListener("click", endSession);
 
 if (session) {
   $("member").textContent = session.name;
-  $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members   # Without a token: 401`;
+  $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members`;
   setInterval(showTime, 1000);
   showTime();
   enableEarlyRetry(connection);

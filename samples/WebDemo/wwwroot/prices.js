@@ -1,12 +1,14 @@
 import { Connection } from "./connection.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { element } from "./element.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
-const SHOWN_SECONDS = 60;
+// The chart shows this time. Until the page has so many prices, the chart shows a shorter time.
+const [MIN_SECONDS, SHOWN_SECONDS] = [10, 60];
 
 const $ = id => document.getElementById(id);
 const table = $("table");
 const throttle = $("throttle");
-const connection = new Connection({ state: () => showStatus(connection), message: receive, closed });
+const connection = new Connection({ state: () => showStatus(connection), message: receive, closed: showProblem });
 
 // While the page is throttled, a second connection counts all published prices.
 const counter = new Connection({ state() {}, message: () => published++, closed() {} });
@@ -28,6 +30,8 @@ function receive(data) {
   updates++;
   latest = Math.max(latest, update.time);
   const symbol = symbols.get(update.symbol) ?? add(update.symbol);
+  // After a pause of the feed, the chart starts again.
+  if (update.time / 1000 - symbol.times.at(-1) > MIN_SECONDS) [symbol.times, symbol.prices] = [[], []];
   symbol.times.push(update.time / 1000);
   symbol.prices.push(update.price);
   // One animation frame shows the latest price of each symbol.
@@ -100,18 +104,6 @@ function showChosen() {
   chart.setData([chosen.times, chosen.prices], true);
 }
 
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 // Chart.
 
 const color = name => () => getComputedStyle(document.documentElement).getPropertyValue(name);
@@ -123,13 +115,18 @@ const chart = new uPlot({
   padding: [8, 30, 0, 0],
   legend: { show: false },
   cursor: { show: false },
-  scales: { x: { range: () => [latest / 1000 - SHOWN_SECONDS, latest / 1000] } },
+  scales: { x: { range: () => [latest / 1000 - shownSeconds(), latest / 1000] } },
   axes: [
     { ...axis, size: 32, space: 90, values: (_, times) => times.map(time => new Date(time * 1000).toLocaleTimeString([], { timeStyle: "medium", hour12: false })) },
     { ...axis, size: 58, values: (_, prices) => prices.map(price => price.toFixed(2)) },
   ],
   series: [{}, { stroke: color("--accent"), width: 2, points: { show: false } }],
 }, [[], []], $("chart"));
+
+function shownSeconds() {
+  const first = chosen?.times.find(time => time >= latest / 1000 - SHOWN_SECONDS) ?? Infinity;
+  return Math.max(MIN_SECONDS, latest / 1000 - first);
+}
 
 new ResizeObserver(([{ contentRect }]) => chart.setSize({ width: contentRect.width, height: contentRect.height })).observe($("chart"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.redraw());

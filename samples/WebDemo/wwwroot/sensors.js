@@ -1,12 +1,13 @@
 import { Connection } from "./connection.js";
-import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
-const SHOWN_SECONDS = 120;
+// A chart shows this time. Until a sensor has so many readings, its chart shows a shorter time.
+const [MIN_SECONDS, SHOWN_SECONDS] = [10, 120];
 const [WIDTH, HEIGHT] = [240, 60];
 const SVG = "http://www.w3.org/2000/svg";
 
 const $ = id => document.getElementById(id);
-const connection = new Connection({ state: showState, message: receive, closed });
+const connection = new Connection({ state: showState, message: receive, closed: showProblem });
 const sensors = new Map();
 let changed = new Set();
 let isSending = false;
@@ -42,11 +43,6 @@ function showState() {
   showStatus(connection);
 }
 
-function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
-  $("problem").hidden = false;
-}
-
 function add(name) {
   const item = document.createElement("li");
   const [title, value, age] = ["h2", "b", "small"].map(tag => document.createElement(tag));
@@ -74,7 +70,8 @@ function flush() {
     const values = readings.map(({ value }) => value);
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const y = value => (high === low ? HEIGHT / 2 : HEIGHT - 4 - (value - low) / (high - low) * (HEIGHT - 8));
-    const x = time => WIDTH * (1 - (newest - time) / (SHOWN_SECONDS * 1000));
+    const span = Math.max(MIN_SECONDS * 1000, newest - readings[0].time);
+    const x = time => WIDTH * (1 - (newest - time) / span);
     line.setAttribute("points", readings.map(({ time, value }) => `${x(time).toFixed(1)},${y(value).toFixed(1)}`).join(" "));
     sensor.value.textContent = values.at(-1).toLocaleString([], { maximumFractionDigits: 2 });
   }
@@ -106,7 +103,7 @@ $("level").addEventListener("input", async () => {
 });
 
 $("script").textContent = `curl -s ${location.origin}/sensors.sh | sh -s ${location.origin}`;
-$("curl").textContent = `curl -d 21.5 ${location.origin}/sensors/kitchen`;
+$("curl").textContent = `curl -d 21.5 ${location.origin}/sensors/attic`;
 setInterval(showAges, 1000);
 enableEarlyRetry(connection);
 connection.connect(() => socketUrl("/sensors"));

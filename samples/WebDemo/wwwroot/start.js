@@ -1,5 +1,6 @@
 import { Connection } from "./connection.js";
 import { Cursors } from "./cursors.js";
+import { element } from "./element.js";
 import { guestName, rememberedName } from "./names.js";
 import { enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
@@ -71,32 +72,28 @@ function receivePrice(data) {
 function showPrices() {
   const shown = [...newest.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : 1)).slice(0, SHOWN_PRICES);
   $("ticker").replaceChildren(...shown.map(({ symbol, price, change }) => {
-    const item = document.createElement("li");
-    const [name, value] = [document.createElement("b"), document.createElement("span")];
-    name.textContent = symbol;
-    value.textContent = `${price.toFixed(2)} ${change < 0 ? "▼" : "▲"}`;
-    value.className = change < 0 ? "down" : "up";
-    item.append(name, value);
+    const item = element("li");
+    const isDown = change < 0;
+    item.append(element("b", "", symbol), element("span", isDown ? "down" : "up", `${price.toFixed(2)} ${isDown ? "▼" : "▲"}`));
     return item;
   }));
 }
 
 // Pointer.
 
-function sendSoon() {
+function movePointer(position) {
+  // The other visitors need only one message that the cursor has left.
+  if (!position && !pointer) return;
+  pointer = position;
   frame ||= requestAnimationFrame(sendPointer);
 }
 
 addEventListener("pointermove", event => {
   const { left, top, width, height } = main.getBoundingClientRect();
   const parts = [(event.clientX - left) / width, (event.clientY - top) / height];
-  pointer = parts.every(part => part >= 0 && part <= 1) ? parts.map(part => Math.round(part * SCALE)) : null;
-  sendSoon();
+  movePointer(parts.every(part => part >= 0 && part <= 1) ? parts.map(part => Math.round(part * SCALE)) : null);
 });
-document.documentElement.addEventListener("pointerleave", () => {
-  pointer = null;
-  sendSoon();
-});
+document.documentElement.addEventListener("pointerleave", () => movePointer(null));
 
 setInterval(() => document.hidden || showPrices(), TICKER_INTERVAL);
 enableEarlyRetry(live);

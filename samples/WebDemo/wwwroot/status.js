@@ -32,6 +32,13 @@ export function describeClose(code, reason) {
   return `Closed with ${code}: ${reason || (code === 1006 ? "the connection was lost." : "no reason was given.")}`;
 }
 
+/** Shows on the page why a connection has closed. */
+export function showProblem(code, reason, wasOpen) {
+  const problem = document.getElementById("problem");
+  problem.textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
+  problem.hidden = false;
+}
+
 /** Returns the WebSocket URL for a path of this server. */
 export function socketUrl(path) {
   return location.origin.replace(/^http/, "ws") + path;

@@ -137,6 +137,20 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     }
 
     [Fact]
+    public async Task MessageList_DrawerOpens_KeepsNewestMessageVisible()
+    {
+        await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/drawer");
+        await ann.ConnectAsync();
+        using var other = await server.ConnectAsync("/rooms/drawer");
+        for (var i = 1; i <= 20; i++) await other.SendTextAsync($"number {i}");
+        await ann.ExpectLastMessageAsync("number 20");
+        await Expect(ann.Messages.Last).ToBeInViewportAsync();
+        await ann.Page.GetByRole(AriaRole.Button, new() { Name = "Code and frames of this page" }).ClickAsync();
+        await Expect(ann.Messages.First).Not.ToBeInViewportAsync();
+        await Expect(ann.Messages.Last).ToBeInViewportAsync();
+    }
+
+    [Fact]
     public async Task Page_Reload_LoadsAllFilesFromOwnServer()
     {
         var requests = new ConcurrentQueue<IResponse>();

@@ -23,6 +23,30 @@ public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser
         await Expect(ann.Page.Locator(".cursor")).ToHaveCountAsync(0);
     }
 
+    [Fact]
+    public async Task StartPage_PointerOutsideArea_SendsOneEmptyMessage()
+    {
+        await using var ann = await browser.OpenAsync(server.Url);
+        await ann.ExpectStateAsync("Connected");
+        // Record the size of each message that the page sends.
+        await ann.Page.EvaluateAsync("""
+            () => {
+                const send = WebSocket.prototype.send;
+                window.sizes = [];
+                WebSocket.prototype.send = function (data) { window.sizes.push(data.byteLength); send.call(this, data); };
+            }
+            """);
+        foreach (var (x, y) in new[] { (300, 300), (5, 5), (6, 6), (7, 7), (300, 300) })
+        {
+            await ann.Page.Mouse.MoveAsync(x, y);
+            // The page sends a position in the next animation frame.
+            await ann.Page.EvaluateAsync("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))");
+        }
+
+        var sizes = await ann.Page.EvaluateAsync<int[]>("window.sizes");
+        Assert.Equal([4, 0, 4], sizes);
+    }
+
     async Task<DemoPage> OpenAsync(string name)
     {
         // The start page has no field for the name. It uses the name that another page has remembered.
