@@ -337,7 +337,7 @@ static class Scripts
     /// <para>
     /// The new epoch keeps the retained values, because each of them is still the newest message of its key. Their
     /// offsets must stay below the offsets of new messages. So the new epoch then continues with the offset of the
-    /// older state. A group without a batch in its epoch has the tag "-".
+    /// older state. Before the first batch of an epoch, the tag of the group is "-".
     /// </para>
     /// </remarks>
     public const string ReadForward = """
