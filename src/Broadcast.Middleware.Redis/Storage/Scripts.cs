@@ -55,8 +55,8 @@ static class Scripts
     /// Returns the epoch, the last offset and the tag of the batch. If Redis already knows the message ID, the script
     /// changes nothing. It returns the epoch and the offset of the first message with this ID, and no tag. If the group
     /// cannot retain some of the messages, the script changes nothing. It returns <see cref="Refused"/>. For each of
-    /// these messages, it also returns the number of the message, and the number of the argument with the exceeded
-    /// limit: 20 or 21.
+    /// these messages, the script also returns two numbers: the message, and the argument with the exceeded limit (20
+    /// or 21).
     /// </para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
