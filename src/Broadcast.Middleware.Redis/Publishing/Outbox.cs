@@ -30,7 +30,9 @@ sealed class Outbox(
     /// <summary>True if no message waits and no batch is in flight. Only tests use this property.</summary>
     internal bool IsIdle => _groups.IsEmpty;
 
-    /// <summary>Publishes a message. The position of a transient message has no meaning.</summary>
+    /// <summary>
+    /// Publishes a message and returns its position. Ignore the returned position of a transient message.
+    /// </summary>
     public async ValueTask<Position> PublishAsync(
         string group, ReadOnlyMemory<byte> message, bool isTransient, PublishOnce? once, GroupOptions? history,
         RetainedKey? key, CancellationToken cancellationToken)

@@ -55,8 +55,8 @@ static class Scripts
     /// Returns the epoch, the last offset and the tag of the batch. If Redis already knows the message ID, the script
     /// changes nothing. It returns the epoch and the offset of the first message with this ID, and no tag. If the group
     /// cannot retain some of the messages, the script changes nothing. It returns <see cref="Refused"/>. For each of
-    /// these messages, it also returns the number of the message, and the number of the argument with the exceeded
-    /// limit: 20 or 21.
+    /// these messages, the script also returns two numbers: the message, and the argument with the exceeded limit (20
+    /// or 21).
     /// </para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
@@ -337,7 +337,7 @@ static class Scripts
     /// <para>
     /// The new epoch keeps the retained values, because each of them is still the newest message of its key. Their
     /// offsets must stay below the offsets of new messages. So the new epoch then continues with the offset of the
-    /// older state. A group without a batch in its epoch has the tag "-".
+    /// older state. Before the first batch of an epoch, the tag of the group is "-".
     /// </para>
     /// </remarks>
     public const string ReadForward = """

@@ -222,8 +222,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Renews the expiration of the state and of the retained values, so that a group with subscribers keeps its
-    /// epoch and these messages without new messages.
+    /// Renews the expiration of the state and of the retained values. So a group with subscribers keeps its epoch and
+    /// its values, even without new messages.
     /// </summary>
     void RenewExpiration(IDatabase database, long offset)
     {

@@ -52,8 +52,8 @@ public sealed class RawTestClient : WebSocketTestClient
     /// </summary>
     /// <remarks>
     /// To wait until the server has handled the messages of other clients, first call
-    /// <see cref="WebSocketTestClient.PingAsync"/> of these clients. The server sends a message of the test kit to this
-    /// client, which the metrics of the app count.
+    /// <see cref="WebSocketTestClient.PingAsync"/> of these clients. For this check, the server sends a marker message,
+    /// which the client discards. The metrics of the app count this message.
     /// </remarks>
     /// <exception cref="BroadcastTestException">There is a message, or the server closed the connection.</exception>
     public Task ReceiveNothingAsync() => CheckNothingReceivedAsync();

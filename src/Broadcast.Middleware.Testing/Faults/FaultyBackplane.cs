@@ -5,8 +5,8 @@ namespace Broadcast.Middleware.Testing;
 /// <see cref="InMemoryCluster"/>.
 /// </summary>
 /// <remarks>
-/// A <see cref="BroadcastTestHost"/> of a cluster has one: see <see cref="BroadcastTestHost.Backplane"/>. To lose the
-/// data of the whole cluster, call <see cref="InMemoryCluster.Forget"/>.
+/// Each <see cref="BroadcastTestHost"/> of a cluster has a faulty backplane: <see cref="BroadcastTestHost.Backplane"/>.
+/// To lose the data of the whole cluster, call <see cref="InMemoryCluster.Forget"/>.
 /// </remarks>
 /// <param name="backplane">The backplane without faults.</param>
 public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposable

@@ -75,7 +75,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
         for (var before = Comments; Comments == before;) await FeedAsync();
     }
 
-    /// <summary>Returns all events up to the end of the body, and the kind of this end.</summary>
+    /// <summary>Returns all events up to the end of the body, and how the body ended.</summary>
     public async Task<(List<ServerEvent> Events, TransportEnd End)> ReadToEndAsync()
     {
         var events = new List<ServerEvent>();

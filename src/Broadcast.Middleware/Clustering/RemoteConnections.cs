@@ -221,7 +221,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         lock (_gate)
         {
             Volatile.Write(ref _lossesWhenOpened, losses);
-            // Messages to the inbox may already be missing again.
+            // Since this subscription began, the cluster may have lost messages again. Then the inbox is not open.
             if (!IsOpen) return;
             foreach (var connection in _unannounced) AnnounceLocked(connection);
             _unannounced.Clear();

@@ -17,9 +17,9 @@ sealed class CompressionSettings(int threshold)
     readonly FrameCompression _small = new(threshold, MinWindowBits);
 
     /// <summary>
-    /// Returns the compression for clients with a window of 2 to the power of this number, in bytes. The result may use
-    /// a smaller window. Three sizes for all clients limit the number of times that the server compresses a message.
-    /// The Python library <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
+    /// Returns the compression for clients with a window of 2 to the power of <paramref name="bits"/> bytes. The result
+    /// may use a smaller window. There are only three sizes, so the server compresses a message at most three times for
+    /// each protocol. The Python library <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
     /// </summary>
     public FrameCompression ForWindow(int bits) => bits switch
     {

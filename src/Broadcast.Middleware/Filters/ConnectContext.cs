@@ -86,8 +86,8 @@ public sealed class ConnectContext : FilterContext
     /// </summary>
     /// <remarks>
     /// Use this method for a protocol in which the client identifies itself first. Set
-    /// <see cref="BroadcastOptions.FirstMessageTimeout"/> to limit the wait. The timeout starts with the connection and
-    /// limits the wait for every message in a connect filter.
+    /// <see cref="BroadcastOptions.FirstMessageTimeout"/> to limit the wait. The timeout starts when the client
+    /// connects, and limits the total wait for all messages that connect filters receive.
     /// </remarks>
     /// <returns>The message. Null if the client or the server closes the connection instead.</returns>
     /// <exception cref="InvalidOperationException">The client uses an event stream and sends no messages.</exception>

@@ -147,8 +147,8 @@ sealed class BroadcastInstance : IDisposable
         services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true);
 
     /// <summary>
-    /// Creates the broadcast for the clients of the presence endpoints. The clients are separate, because they are not
-    /// clients of the watched broadcast: they do not receive its messages, and its registry does not list them.
+    /// Creates the broadcast for the clients of the presence endpoints. These clients are not clients of the watched
+    /// broadcast. They do not receive its messages, and its registry does not list them.
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="name">The name of the watched broadcast.</param>

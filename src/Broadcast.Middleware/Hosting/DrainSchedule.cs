@@ -14,8 +14,7 @@ namespace Broadcast.Middleware.Hosting;
 /// </summary>
 /// <remarks>
 /// If the app has no hosted services, the connections close at once. The connections also close at once if the server
-/// is not a <see cref="DrainingServer"/>, because another server may wait for its requests before the hosted services
-/// stop.
+/// is not a <see cref="DrainingServer"/>. Another server may wait for its requests before the hosted services stop.
 /// </remarks>
 sealed class DrainSchedule : IDisposable
 {

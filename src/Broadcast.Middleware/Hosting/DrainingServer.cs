@@ -43,8 +43,8 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     }
 
     /// <summary>
-    /// True if the app has added Kestrel after <see cref="Decorate"/>. The last server takes effect, for example the
-    /// server of a later call of <c>UseKestrel</c>.
+    /// True if the app has added Kestrel after <see cref="Decorate"/>. The host uses the last registered server, for
+    /// example the server of a later call of <c>UseKestrel</c>.
     /// </summary>
     public static bool IsBypassed(IServiceProvider services) =>
         services.GetService<IServer>() is { } server && IsKestrel(server.GetType());

@@ -15,8 +15,8 @@ namespace Broadcast.Middleware.Hosting;
 /// <param name="of">The pattern of the other endpoint, without the prefixes of route groups.</param>
 /// <param name="broadcastName">The name of the broadcast. Empty for the default broadcast.</param>
 /// <param name="needsSameAuthorization">
-/// True if this endpoint must have all authorization requirements of the other endpoint. False if any authorization
-/// requirement is enough.
+/// True if this endpoint must have all authorization requirements of the other endpoint. False if one authorization
+/// requirement of any kind is enough.
 /// </param>
 sealed class RelatedEndpoint(
     string call, string pattern, string of, string broadcastName, bool needsSameAuthorization)

@@ -52,7 +52,7 @@ sealed class EntryMetadata
 
     /// <summary>
     /// True if the entry is in a private log, and its message is transient: see <see cref="Message.IsTransient"/>.
-    /// Messages to a group have a separate log instead: see <see cref="TransientLog"/>.
+    /// Transient messages to a group are in a separate log: see <see cref="TransientLog"/>.
     /// </summary>
     public bool IsTransient { get; private init; }
 

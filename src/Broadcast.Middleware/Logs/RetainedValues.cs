@@ -126,7 +126,7 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// True if the group can forget its values: either there is no value, or the group has been empty and without
+    /// True if the group can forget its values. Either there is no value, or the group has been empty and without
     /// messages for the maximum age.
     /// </summary>
     /// <param name="hasMembers">True if the group has members.</param>

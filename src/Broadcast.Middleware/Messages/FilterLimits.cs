@@ -11,8 +11,8 @@ readonly record struct FilterLimits(int Length, int Depth, int Values)
         new(SubscriptionFilter.MaxTextLength, SubscriptionFilter.MaxTextDepth, SubscriptionFilter.MaxTextValues);
 
     /// <summary>
-    /// The limits of a filter that another node sends. The code of the app can combine filters to a larger filter than
-    /// a text may have.
+    /// The limits of a filter that another node sends. The app can combine filters in code, so such a filter can be
+    /// larger than a filter in a text.
     /// </summary>
     public static FilterLimits ForNodes { get; } =
         new(1 << 24, 4 * SubscriptionFilter.MaxDepth, 1 << 20);

@@ -93,8 +93,8 @@ sealed class LocalRouter(
     }
 
     /// <summary>
-    /// Claims an ID for each group. Returns the successful claims. <paramref name="duplicate"/> is an earlier publish
-    /// with this ID to one of the groups. Null if there is no earlier publish.
+    /// Claims the message ID in each group in which no earlier publish has used the ID, and returns these claims.
+    /// <paramref name="duplicate"/> is an earlier publish with this ID to one of the groups, or null.
     /// </summary>
     List<(string Name, PublishedIds.Entry Entry)> ClaimLocked(
         RecipientsKind kind, IReadOnlyCollection<string> names, string id, out PublishedIds.Entry? duplicate)

@@ -31,8 +31,8 @@ sealed class HandoverConnection
         Input = new Reader(this);
         Output = new Writer(this);
         Transport = this;
-        // Kestrel and middleware add features. They must not stay in memory after the handover, so they do not belong
-        // to the features of the inner connection.
+        // Kestrel and middleware add features. These features must not stay in memory after the handover, so this
+        // connection has its own collection instead of the collection of the inner connection.
         var features = new FeatureCollection(connection.Features);
         features.Set(this);
         features.Set<IConnectionTransportFeature>(this);

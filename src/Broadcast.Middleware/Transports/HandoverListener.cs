@@ -25,7 +25,8 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
         listener.UnbindAsync(cancellationToken);
 
     /// <summary>
-    /// Disposes the inner listener when all connections that were handed over have ended, because they use its memory.
+    /// Disposes the inner listener when all connections that were handed over have ended. These connections use memory
+    /// of the listener.
     /// </summary>
     /// <remarks>
     /// If the app is stopping, the method waits until these connections have ended. So the server does not end before

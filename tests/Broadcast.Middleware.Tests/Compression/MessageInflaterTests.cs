@@ -121,7 +121,7 @@ public sealed class MessageInflaterTests
     }
 
     [Fact]
-    public void Inflate_CompressedBytesThatExpand_StopAtTheBuffer()
+    public void Inflate_OutputLargerThanBuffer_StopsWhenBufferIsFull()
     {
         var bomb = Deflate.Compress(new byte[64 << 20]);
         Assert.True(bomb.Length < 100_000);

@@ -136,7 +136,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task SlowConsumer_OfOneEndpoint_YieldsToOptionOfGroup()
+    public async Task SlowConsumer_SetForEndpointAndGroup_GroupTakesPrecedence()
     {
         await using var app = await StartAsync(
             own => own.SlowConsumer = SlowConsumer.SkipToLatest,

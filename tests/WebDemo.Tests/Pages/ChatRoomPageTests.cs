@@ -69,7 +69,7 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task PullThePlug_MessagesMissed_ShowsThemAndTheirNumber()
+    public async Task PullThePlug_MessagesMissed_ShowsMissedMessagesAndCount()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/plug");
         await ann.ConnectAsync();
