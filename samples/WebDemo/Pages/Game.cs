@@ -38,7 +38,7 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
     {
         await next(context);
         if (!context.Result.Joined) return;
-        DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
+        DisplayName.Set(context);
         var player = new Player((ushort)Interlocked.Increment(ref _lastNumber), DisplayName.Get(context.Connection));
         await context.ReplyAsync($"{player.Number}");
         _players[context.Connection.Id] = player;
