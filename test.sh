@@ -93,7 +93,10 @@ long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { prin
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
 # The analyzers need a third of the CPU time of the build. The CI server runs them afterwards, with the build of the whole solution.
-dotnet build tests/Tests.slnf --configuration Release -p:RunAnalyzers=false
+# One compiler process for all projects halves the time of the build. The process has its own name, so the script can end it.
+compiler=broadcast-tests-$$
+dotnet build tests/Tests.slnf --configuration Release -p:RunAnalyzers=false -p:UseSharedCompilation=true -p:SharedCompilationId=$compiler
+pkill -f "pipename:$compiler" || true
 
 reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.

@@ -12,17 +12,11 @@ static class DisplayName
     static readonly object ItemKey = new();
 
     /// <summary>Stores the name in the URL for later messages, because only connect filters can read the request.</summary>
-    public static void Set(ConnectContext context) => Set(context.Connection, context.HttpContext.Request.Query["name"]);
+    /// <remarks>If the name is missing or not valid, the connection gets a guest name.</remarks>
+    public static void Set(ConnectContext context) =>
+        context.Connection.Items[ItemKey] = Normalize(context.HttpContext.Request.Query["name"]) ?? CreateGuestName(context.Connection.Id);
 
-    /// <summary>Stores a name for later messages.</summary>
-    /// <param name="connection">The connection.</param>
-    /// <param name="name">
-    /// The name in the URL. If the name is missing or not valid, the connection gets a guest name.
-    /// </param>
-    public static void Set(IBroadcastConnection connection, string? name) =>
-        connection.Items[ItemKey] = Normalize(name) ?? CreateGuestName(connection.Id);
-
-    /// <summary>Returns the name that <c>Set</c> stored.</summary>
+    /// <summary>Returns the name that <see cref="Set"/> stored.</summary>
     public static string Get(IBroadcastConnection connection) => (string)connection.Items[ItemKey]!;
 
     /// <summary>Creates a name such as "guest 1f3a" from the first random bytes of the connection ID.</summary>

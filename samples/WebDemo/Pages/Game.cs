@@ -13,7 +13,6 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
     readonly SemaphoreSlim _joins = new(0);
     (int X, int Y) _star = (Width / 2, Height / 2);
     int _lastNumber;
-    bool _hasNewPlayer;
 
     #region game
     public void Map(IEndpointRouteBuilder app) => app.MapBroadcast("/game", LocalBroadcast.Name, options => options.MaxMessageBytes = 2)
@@ -24,10 +23,14 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / 30), time);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
-            while (_players.IsEmpty) await _joins.WaitAsync(stoppingToken);
-            // Only this loop publishes names. So the newest names are always the last.
-            if (Interlocked.Exchange(ref _hasNewPlayer, false))
-                await broadcaster.PublishAsync(GetNames(), DemoJson.Default.DictionaryUInt16String, AllPlayers, cancellationToken: stoppingToken);
+            if (_players.IsEmpty || _joins.CurrentCount > 0)
+            {
+                await _joins.WaitAsync(stoppingToken);
+                // Only this loop publishes names. So the newest names are always the last.
+                var names = _players.Values.ToDictionary(static player => player.Number, static player => player.Name);
+                await broadcaster.PublishAsync(names, DemoJson.Default.DictionaryUInt16String, AllPlayers, cancellationToken: stoppingToken);
+            }
+
             // All states have the same key. So a player with a slow network skips to the newest state.
             await broadcaster.PublishAsync(MovePlayers(), AllPlayers, "state", stoppingToken);
         }
@@ -42,7 +45,6 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         var player = new Player((ushort)Interlocked.Increment(ref _lastNumber), DisplayName.Get(context.Connection));
         await context.ReplyAsync($"{player.Number}");
         _players[context.Connection.Id] = player;
-        Volatile.Write(ref _hasNewPlayer, true);
         _joins.Release();
     }
 
@@ -59,8 +61,6 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         _players.TryRemove(context.Connection.Id, out _);
         return next(context);
     }
-
-    Dictionary<ushort, string> GetNames() => _players.Values.ToDictionary(static player => player.Number, static player => player.Name);
 
     /// <summary>Returns the position of the star, and the number, position and score of each player, as uint16 values.</summary>
     byte[] MovePlayers()

@@ -249,7 +249,12 @@ public sealed class PositionClientTests
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddSingleton<TimeProvider>(time),
-            options: all => (all.HeartbeatMessage, all.HeartbeatInterval) = ("tick", TimeSpan.FromSeconds(1)));
+            options: all =>
+            {
+                (all.HeartbeatMessage, all.HeartbeatInterval) = ("tick", TimeSpan.FromSeconds(1));
+                // The client answers no pings while it waits for the message, and the clock is fast.
+                all.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            });
         await using var client = await OpenAsync(app);
         await ReadStartAsync(client, "joined");
         await client.IsThereAsync();
