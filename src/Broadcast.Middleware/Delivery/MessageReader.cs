@@ -117,7 +117,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         finally
         {
             // After an error, discard all bytes. If an item is complete, the next read must return the remaining bytes
-            // at once, so do not mark these bytes as examined.
+            // at once. So do not mark these bytes as examined.
             if (item == ReceivedItem.Error) input.AdvanceTo(unread.End);
             else input.AdvanceTo(unread.Start, item == ReceivedItem.Nothing ? unread.End : unread.Start);
         }

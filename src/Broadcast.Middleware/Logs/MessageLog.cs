@@ -26,8 +26,8 @@ sealed class MessageLog(
 {
     const int MinBlockSize = 512;
 
-    // This size is below the threshold of the large object heap, and a block of this size is large enough for an
-    // efficient write.
+    // This size is below the threshold of the large object heap. A block of this size is large enough for an efficient
+    // write.
     const int MaxBlockSize = 64 * 1024;
 
     // With this limit, the index of a block with tiny messages is not larger than the data of the largest block.

@@ -31,7 +31,7 @@ sealed class HandoverConnection
         Input = new Reader(this);
         Output = new Writer(this);
         Transport = this;
-        // Kestrel and middleware add features. These features must not stay in memory after the handover, so this
+        // Kestrel and middleware add features. These features must not stay in memory after the handover. So this
         // connection has its own collection instead of the collection of the inner connection.
         var features = new FeatureCollection(connection.Features);
         features.Set(this);
@@ -90,7 +90,7 @@ sealed class HandoverConnection
     public PipeWriter ClientOutput => _inlineWriter ?? _connection.Transport.Output;
 
     /// <summary>
-    /// Finds the connection of an HTTP/1.1 request. Returns null if the server has no such connection, or if
+    /// Finds the connection of an HTTP/1.1 request. Returns null if the server has no such connection. Returns null if
     /// middleware changes the bytes between the HTTP request and the socket, as TLS does.
     /// </summary>
     public static HandoverConnection? Find(IFeatureCollection requestFeatures) =>
