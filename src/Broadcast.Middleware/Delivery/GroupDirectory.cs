@@ -131,7 +131,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         message.IsTransient ? Find(name) : HasValue(message) ? FindForKey(name) : FindForHistory(name);
 
     /// <summary>
-    /// True if the message can set a retained value. A message that removes a value does not create a group.
+    /// True if the message can set a retained value. The removal of a value needs no new group, unless the group has a
+    /// history.
     /// </summary>
     static bool HasValue(in Message message) => message is { Key: not null, RemoveKey: false };
 
