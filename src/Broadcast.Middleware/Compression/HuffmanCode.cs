@@ -1,14 +1,16 @@
 namespace Broadcast.Middleware.Compression;
 
-/// <summary>A Huffman code of DEFLATE (RFC 1951, section 3.2.2). An object can be reused for another code.</summary>
+/// <summary>
+/// A Huffman code of DEFLATE (RFC 1951, section 3.2.2). <see cref="TryBuild"/> can reuse the object for another code.
+/// </summary>
 /// <param name="maxSymbols">The maximum number of symbols.</param>
 sealed class HuffmanCode(int maxSymbols)
 {
     /// <summary>The maximum length of a code in bits.</summary>
     public const int MaxLength = 15;
 
-    // Codes with at most this length are decoded with one table access. Compressors give these codes to all frequent
-    // symbols.
+    // The decoder decodes a code of at most this length with one table access. Compressors give such short codes to
+    // frequent symbols.
     const int FastLength = 9;
 
     const int LengthBits = 4, LengthMask = (1 << LengthBits) - 1;
@@ -22,8 +24,8 @@ sealed class HuffmanCode(int maxSymbols)
     /// </summary>
     /// <param name="lengths">The length of the code of each symbol. 0 for a symbol without a code.</param>
     /// <param name="maySkipCodes">
-    /// True if a code with at most one symbol is valid. Such a code has unused codes. Compressors use such a code for
-    /// blocks with at most one distance.
+    /// True if the method accepts a code with at most one symbol, although such a code leaves bit patterns unused.
+    /// Compressors write such a code for a block with at most one distance.
     /// </param>
     public bool TryBuild(ReadOnlySpan<byte> lengths, bool maySkipCodes)
     {
@@ -64,8 +66,8 @@ sealed class HuffmanCode(int maxSymbols)
     }
 
     /// <summary>
-    /// Decodes the first symbol of the bits. Returns the length of its code. Returns 0 if the bits are too few, and -1
-    /// if no symbol has this code.
+    /// Decodes the first symbol of the bits and returns the length of the symbol's code. Returns 0 if the bits are too
+    /// few, and -1 if no symbol has this code.
     /// </summary>
     /// <param name="bits">The bits. The first bit is the lowest bit.</param>
     /// <param name="count">The number of bits.</param>

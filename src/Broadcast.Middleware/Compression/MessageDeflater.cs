@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Compression;
 
 /// <summary>
 /// Compresses the payloads of messages with DEFLATE (RFC 7692, section 7.2.1). The compressed bytes of a message do not
-/// depend on earlier messages, so the server can send the same bytes to every client.
+/// depend on earlier messages. So the server can send the same bytes to every client.
 /// </summary>
 /// <remarks>
 /// The compression level is the fastest level. docs/reference/protocols.md compares its cost with the default level.

@@ -5,9 +5,9 @@ using Microsoft.Extensions.ObjectPool;
 namespace Broadcast.Middleware.Compression;
 
 /// <summary>
-/// Decompresses the payload of one message (RFC 7692, section 7.2.2). The compressed bytes may arrive in any pieces.
-/// The inflater needs a few kilobytes and only while a message is incomplete, so a connection has no inflater while it
-/// waits for a message.
+/// Decompresses the payload of one message (RFC 7692, section 7.2.2). The compressed bytes may arrive in pieces of any
+/// size. The inflater needs a few kilobytes. A connection has an inflater only while a compressed message is
+/// incomplete.
 /// </summary>
 /// <remarks>
 /// <para>
@@ -16,8 +16,9 @@ namespace Broadcast.Middleware.Compression;
 /// compressed bytes cannot expand beyond the limit of the caller.
 /// </para>
 /// <para>
-/// <see cref="System.IO.Compression.DeflateStream"/> is not suitable. It ignores the bytes after a final block, but a
-/// message may contain further blocks. It does not report whether a message is truncated. It also needs at least 40 KB.
+/// <see cref="System.IO.Compression.DeflateStream"/> is not suitable. The class ignores the bytes after a final block,
+/// but a message may contain further blocks. The class does not report whether a message is truncated. An object of the
+/// class needs at least 40 KB.
 /// </para>
 /// </remarks>
 sealed class MessageInflater : IResettable
@@ -104,14 +105,14 @@ sealed class MessageInflater : IResettable
     /// <summary>Decompresses the next bytes of the message.</summary>
     /// <remarks>
     /// After <see cref="InflateResult.NeedsSpace"/>, call this method again with the rest of the input and a larger
-    /// buffer, or refuse the message because it is too big. The result needs space only if the message has at least one
+    /// buffer, or refuse the message as too big. The method returns this result only if the message has at least one
     /// more byte.
     /// </remarks>
-    /// <param name="input">The compressed bytes. The method removes the bytes that it has read.</param>
+    /// <param name="input">The compressed bytes. The method removes the consumed bytes.</param>
     /// <param name="isLast">True if the message has no compressed bytes after this input.</param>
     /// <param name="message">
-    /// The buffer of the message. It starts with the bytes of the earlier calls, because later bytes refer to these
-    /// bytes.
+    /// The buffer of the message. The buffer starts with the bytes of the earlier calls, because later bytes refer to
+    /// these bytes.
     /// </param>
     /// <param name="length">
     /// The number of decompressed bytes in <paramref name="message"/>. The method adds the number of new bytes.

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Measures the backlog of one connection on the thread of its pump, because only this thread may use the reader of the
+/// Measures the backlog of one connection on the thread of its pump. Only this thread may use the reader of the
 /// connection.
 /// </summary>
 sealed class BacklogProbe : PumpItem

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>The reasons in close frames that the server itself requests.</summary>
+/// <summary>The reasons in close frames that the server sends without a close request of the app.</summary>
 static class CloseReasons
 {
     public const string TooSlow = "This client is too slow to receive its messages. Read faster, or connect again.";

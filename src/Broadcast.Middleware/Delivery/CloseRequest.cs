@@ -12,7 +12,8 @@ sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long Las
     public bool IsAnnounced { get; set; }
 
     /// <summary>
-    /// Completes when the server has sent the close frame, or when the writer can no longer send the frame.
+    /// The source of a task that completes when the server has sent the close frame, or when the writer can no longer
+    /// send the frame.
     /// </summary>
     public TaskCompletionSource Completed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

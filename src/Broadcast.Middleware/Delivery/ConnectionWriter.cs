@@ -10,7 +10,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The only writer of a connection. The writer reads the logs of the connection through cursors, and writes new
-/// messages in the order of their publishes. The writer starts no other write while a write is pending.
+/// messages in the order in which they were published. The writer starts no other write while a write is pending.
 /// </summary>
 /// <remarks>
 /// Invariants: one writer per connection. <see cref="Run"/>, <see cref="OnNewMessages"/> and all methods that they call
@@ -72,8 +72,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
     /// <summary>
-    /// Completes when the server has sent the close frame, or when the writer can no longer send the frame. Call
-    /// <see cref="TryClose"/> first.
+    /// A task that completes when the server has sent the close frame, or when the writer can no longer send the frame.
+    /// Call <see cref="TryClose"/> first.
     /// </summary>
     public Task Closed => Volatile.Read(ref _close)?.Completed.Task ?? Task.CompletedTask;
 
@@ -212,8 +212,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
             EndPendingWrite(pending);
         }
 
-        // The request must not end while a FrameSink still sends the close frame. An abort ends this send. Do not wait
-        // for other sinks, because the WebSocket of another server may ignore an abort.
+        // The HTTP request must not end while a FrameSink still sends the close frame. An abort ends this send. Do not
+        // wait for other sinks, because the WebSocket of another server may ignore an abort.
         if (_state == WriterState.Closing && _sink is FrameSink) return;
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
@@ -227,7 +227,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     void OnStillSuspended()
     {
-        // The request of the lost transport may still try to answer a control frame.
+        // The HTTP request of the lost transport may still try to answer a control frame.
         FailControlFrames();
         EndRecoveryIfImpossible();
     }
@@ -235,14 +235,16 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // Heartbeats detect a client that does not read. Heartbeats arrive through the group of all connections, and
-        // the broken log may belong to that group. So start the close timeout now.
+        // Heartbeats detect a client that does not read. The writer gets heartbeats through the group of all
+        // connections, and the broken log may belong to this group. So close the connection now. The close timeout then
+        // detects such a client.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
 
     void OnHeartbeat()
     {
-        // Another thread counts the beats. So read the number once, or a beat between two checks would get lost.
+        // Another thread counts the beats. So read the number only once. Otherwise, the writer could miss a beat
+        // between two reads.
         var beat = _heartbeat.Beat;
         if (_settings.HasHeartbeatMessages)
             _keepAlive.CheckMessage(beat, _heartbeat.CountBeats(_settings.HeartbeatInterval), Id[0]);
@@ -319,7 +321,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
         if (_state == WriterState.Closed)
         {
-            // The server may have answered a close frame before the close request arrived.
+            // The server may have answered a close frame of the client before the close request arrived.
             CompleteClose();
             return default;
         }
@@ -372,8 +374,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     }
 
     /// <summary>
-    /// Returns the bytes that tell an event stream its position after messages that its filter rejected. Without these
-    /// bytes, the client would ask for these messages after a reconnect, and the history may no longer have them.
+    /// Returns the position of the client after messages that a filter rejected. Without this position, the client
+    /// would ask for the rejected messages after a reconnect. The history may no longer have these messages.
     /// </summary>
     ReadOnlyMemory<byte> TakePosition()
     {

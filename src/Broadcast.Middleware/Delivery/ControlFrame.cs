@@ -16,12 +16,12 @@ sealed class ControlFrame(byte[] bytes)
     public bool IsClose => Frame.Opcode(bytes) == Frame.Close;
 
     /// <summary>
-    /// Completes when the server has sent the frame. Also completes if the server has already sent a close frame,
-    /// because no frame may follow a close frame. Fails if the connection ends first.
+    /// A task that completes when the server has sent the frame. The task also completes if the server has already sent
+    /// a close frame, because no frame may follow a close frame. The task fails if the connection ends first.
     /// </summary>
     public Task Sent => _sent.Task;
 
-    /// <summary>Completes <see cref="Sent"/>. The error is null if the frame was sent.</summary>
+    /// <summary>Completes <see cref="Sent"/>. If the error is not null, the task fails.</summary>
     public void Complete(Exception? error)
     {
         if (error is null) _sent.SetResult();

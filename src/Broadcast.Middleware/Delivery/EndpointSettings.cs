@@ -52,22 +52,22 @@ sealed class EndpointSettings(
 
     public TimeSpan HeartbeatInterval { get; } = options.HeartbeatInterval;
 
-    /// <summary>The heartbeat message as a text frame. Empty if the option is not set.</summary>
+    /// <summary>The heartbeat message as a text frame. Empty if the endpoint has no heartbeat message.</summary>
     public ReadOnlyMemory<byte> HeartbeatFrame { get; } =
         options.HeartbeatMessage is { } text ? Frame.CreateText(Encoding.UTF8.GetBytes(text)) : default;
 
     /// <summary>
     /// The heartbeat message as a text frame with a header line, for raw clients that receive positions. Empty if the
-    /// option is not set.
+    /// endpoint has no heartbeat message.
     /// </summary>
     public ReadOnlyMemory<byte> HeartbeatFrameWithHeader { get; } =
         options.HeartbeatMessage is { } text ? Frame.CreateText(Encoding.UTF8.GetBytes("heartbeat\n" + text)) : default;
 
-    /// <summary>The heartbeat message as a server-sent event. Empty if the option is not set.</summary>
+    /// <summary>The heartbeat message as a server-sent event. Empty if the endpoint has no heartbeat message.</summary>
     public ReadOnlyMemory<byte> HeartbeatEvent { get; } =
         options.HeartbeatMessage is { } text ? EventStreamEncoder.EncodeHeartbeat(text) : default;
 
-    /// <summary>The first bytes of an event stream. Null if the option is not set.</summary>
+    /// <summary>The first bytes of an event stream. Null if the endpoint has no retry delay.</summary>
     public byte[]? EventStreamRetry { get; } =
         options.EventStreamRetryDelay is { } delay ? EventStreamEncoder.EncodeRetry(delay) : null;
 }

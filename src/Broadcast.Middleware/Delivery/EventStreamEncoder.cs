@@ -11,7 +11,8 @@ namespace Broadcast.Middleware.Delivery;
 /// binary message becomes base64 in an event named <c>binary</c>.
 /// </summary>
 /// <remarks>
-/// Messages of the home group contain their position as <c>id</c>. A browser sends the last ID when it reconnects.
+/// Messages of the home group contain their position as <c>id</c>. A browser sends the last ID when the browser
+/// reconnects.
 /// </remarks>
 sealed class EventStreamEncoder : EntryEncoder
 {
@@ -39,8 +40,8 @@ sealed class EventStreamEncoder : EntryEncoder
     }
 
     /// <summary>
-    /// The event ID of a final close. A browser sends this ID when it reconnects. The server then answers with 204, and
-    /// the browser stops (HTML Standard, section 9.2.3).
+    /// The event ID of a final close. A browser sends this ID when the browser reconnects. The server then answers with
+    /// 204, and the browser stops (HTML Standard, section 9.2.3).
     /// </summary>
     public const string FinalId = "closed";
 
@@ -58,7 +59,7 @@ sealed class EventStreamEncoder : EntryEncoder
     public static ReadOnlyMemory<byte> EncodeHeartbeat(string text) =>
         Encoding.UTF8.GetBytes($"event: heartbeat\ndata: {text}\n\n");
 
-    /// <summary>Encodes the time that a browser waits before it reconnects.</summary>
+    /// <summary>Encodes the time that a browser waits before a reconnect.</summary>
     public static byte[] EncodeRetry(TimeSpan delay)
     {
         var milliseconds = ((long)delay.TotalMilliseconds).ToString(CultureInfo.InvariantCulture);

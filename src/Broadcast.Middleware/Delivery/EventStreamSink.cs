@@ -21,7 +21,9 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner
     bool _hasWritten;
     long _skipped;
 
-    /// <summary>Completes when the server has sent the close event, or when the client is gone.</summary>
+    /// <summary>
+    /// A task that completes when the server has sent the close event, or when the client has disconnected.
+    /// </summary>
     public Task Ended => _ended.Task;
 
     public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);

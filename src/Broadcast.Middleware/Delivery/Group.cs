@@ -237,7 +237,7 @@ sealed class Group
     /// Adds a retained value whose message is older than the log of this node. Call this method before the first append
     /// and the first join.
     /// </summary>
-    /// <param name="message">The message. It has a key.</param>
+    /// <param name="message">The message, which has a key.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="offset">The offset of the message. Each call has a higher offset.</param>
     /// <param name="age">The time since the publish.</param>
@@ -247,7 +247,7 @@ sealed class Group
     }
 
     /// <summary>
-    /// Marks the next messages as lost. The writer of each member detects the loss after it has read the log.
+    /// Marks the next messages as lost. The reader of each member detects the loss at the end of the log.
     /// </summary>
     public void Break()
     {
@@ -290,14 +290,14 @@ sealed class Group
         return false;
     }
 
-    /// <summary>Removes the group if the group is empty. Returns false if the group has members.</summary>
+    /// <summary>Removes the group if the group is empty. Returns true if the group is now removed.</summary>
     public bool TryRemove()
     {
         lock (_log.Gate) return _isRemoved |= _shards.Length == 0;
     }
 
     /// <summary>
-    /// Removes the group if the group has never had a member or a message. Otherwise, the method returns false.
+    /// Removes the group if the group has never had a member or a message. Returns true if the group is now removed.
     /// </summary>
     public bool TryRemoveUnused()
     {
@@ -310,7 +310,7 @@ sealed class Group
         lock (_log.Gate) return _log.GetNewestLocked(max);
     }
 
-    /// <summary>Gives the writer of each member a turn.</summary>
+    /// <summary>Gives each subscriber a turn.</summary>
     public void Wake()
     {
         GroupShard[] shards;
@@ -388,7 +388,8 @@ sealed class Group
         {
             Encoder = options.Encoder,
             Start = start,
-            // A retained value is not in the range of offsets, because the range would include replaced messages.
+            // The range of offsets starts after the retained values. Otherwise, the range would include messages that
+            // newer values have replaced.
             FirstOffset = start.Block.FirstOffset + (start.Block.IsRetained ? start.Block.Count : start.Index),
             Bookmark = bookmark,
             Filter = filter is null ? null : new CursorFilter(filter) { ReportedOffset = position.Offset },

@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. The first message that a group must keep for later members
-/// also creates the group. The directory removes a group that has no members and keeps no messages.
+/// The groups of this node. The directory creates a group for the first join, or for the first message that the group
+/// must keep for later members. The directory removes a group that has no members and keeps no messages.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
@@ -46,7 +46,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         }
         else if (group.TryRemoveUnused())
         {
-            // A refused join created this group. The group must not evict the history of another empty group.
+            // A refused join created this group. In the list of empty groups, this group could evict a group with a
+            // history.
             Remove(group);
         }
         else
@@ -129,7 +130,10 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     Group? FindForPublish(string name, in Message message) =>
         message.IsTransient ? Find(name) : HasValue(message) ? FindForKey(name) : FindForHistory(name);
 
-    /// <summary>True if a group can retain the message. A missing group has no value to remove.</summary>
+    /// <summary>
+    /// True if the message can set a retained value. The removal of a value needs no new group, unless the group has a
+    /// history.
+    /// </summary>
     static bool HasValue(in Message message) => message is { Key: not null, RemoveKey: false };
 
     Group? FindForHistory(string name) =>

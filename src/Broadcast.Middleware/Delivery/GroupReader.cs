@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// Reads one group for code of the app. A reader has a cursor, but no connection. The pump takes consecutive messages
-/// from the log, and the consumer copies them one by one.
+/// from the log, and the consumer copies these messages one by one.
 /// </summary>
 /// <remarks>
 /// Invariants: <see cref="Run"/>, <see cref="OnNewMessages"/> and all methods that they call run on the thread of the
@@ -49,7 +49,7 @@ sealed class GroupReader(
     long _lastSequence = long.MaxValue;
     bool _hasLeft;
 
-    // The thread of the pump changes these fields. The consumer reads them while it does not wait.
+    // The thread of the pump changes these fields. The consumer uses these fields only while no wait is pending.
     Block? _block;
     int _index, _end;
     bool _isTransient;
@@ -82,7 +82,7 @@ sealed class GroupReader(
 
     /// <summary>Ends the reader when a token is canceled. Call this method once, after <see cref="TryJoin"/>.</summary>
     /// <param name="canceled">Cancels the reader.</param>
-    /// <param name="stopping">Ends the reader after the messages that were published before.</param>
+    /// <param name="stopping">Ends the reader after the messages that were published before the cancellation.</param>
     public void EndWhen(CancellationToken canceled, CancellationToken stopping)
     {
         _canceling = canceled.UnsafeRegister(
@@ -94,7 +94,7 @@ sealed class GroupReader(
 
     /// <summary>
     /// Waits until <see cref="TryRead"/> finds an item. The result is false at the end. The consumer must wait for this
-    /// task before it calls another method.
+    /// task before the next call of any method.
     /// </summary>
     public ValueTask<bool> WaitAsync()
     {
@@ -241,7 +241,7 @@ sealed class GroupReader(
         return true;
     }
 
-    /// <summary>Moves a slow reader forward. Ends the reader if it cannot continue.</summary>
+    /// <summary>Moves a slow reader forward. Ends the reader if the reader cannot continue.</summary>
     void CatchUp()
     {
         var canContinue = reader.TryCatchUp(

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>Opens readers of groups for code of the app.</summary>
-/// <param name="pumps">The pumps that share the readers.</param>
+/// <param name="pumps">The pumps that run the readers.</param>
 /// <param name="groups">Provides the groups.</param>
 /// <param name="directory">Tracks the groups of this node.</param>
 /// <param name="clock">Numbers the messages.</param>

@@ -97,8 +97,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
             if (_tracked is not null) pump.ActivateAnnounced();
         }
 
-        // A connection that fails during its turn removes its cursors. So read the count again in each turn, because
-        // _next may become smaller.
+        // A connection that fails during its turn removes its cursors. So read _next and the count again in each
+        // iteration.
         var prefetched = 0;
         var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
         for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
@@ -106,8 +106,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
             if (prefetched == 0) prefetched = PrefetchNext();
             prefetched--;
             var cursor = _cursors[_next++];
-            // The group also posts its shards when there is no new message, for example after it has ended an idle
-            // block. Then no announcement has activated the tracked cursors, so activate the cursor here.
+            // The group also posts its shards when there is no new message, for example after the end of an idle block.
+            // Then no announcement has activated the tracked cursors, so activate the cursor here.
             if (cursor is { IsTracked: true, IsActive: false }) cursor.Subscriber.OnAnnounced(cursor);
             cursor.Subscriber.OnNewMessages();
         }
@@ -125,10 +125,10 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     /// <summary>Loads the state of the next connections into the processor's cache.</summary>
     /// <returns>The number of these connections.</returns>
     /// <remarks>
-    /// With many connections, their state does not fit into the cache. In a turn, each object leads to the next one, so
-    /// the processor would wait for the memory several times in sequence. Here the reads of different connections do
-    /// not depend on each other, so the processor waits for all of them at once. With 100,000 connections, a delivery
-    /// then needs half the time (benchmarks/Broadcast.Benchmarks, ManyGroupsBenchmark).
+    /// With many connections, their state does not fit into the cache. In a turn, each object references the next
+    /// object, so the processor would wait for the memory several times in sequence. Here the reads of different
+    /// connections do not depend on each other, so the processor waits for all reads at once. With 100,000 connections,
+    /// a delivery then needs half the time (benchmarks/Broadcast.Benchmarks, ManyGroupsBenchmark).
     /// </remarks>
     int PrefetchNext()
     {

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Provides groups to connections that join a group.</summary>
+/// <summary>Provides the groups that subscribers join.</summary>
 interface IGroupProvider
 {
     /// <summary>

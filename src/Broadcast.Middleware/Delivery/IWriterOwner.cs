@@ -15,7 +15,7 @@ interface IWriterOwner
     /// </summary>
     bool IsBusy { get; }
 
-    /// <summary>True if the client can reconnect after it has lost its transport.</summary>
+    /// <summary>True if the client can reconnect after the loss of its transport.</summary>
     bool CanReconnect { get; }
 
     /// <summary>
@@ -49,7 +49,9 @@ interface IWriterOwner
     /// <summary>Reports that the client acknowledged a sequence number that the server never sent.</summary>
     void OnInvalidAcknowledgement(long sequence);
 
-    /// <summary>Reports that unacknowledged messages are gone. The client can no longer reconnect.</summary>
+    /// <summary>
+    /// Reports that unacknowledged messages are no longer available. The client can no longer reconnect.
+    /// </summary>
     void OnRecoveryImpossible();
 
     /// <summary>Closes the connection, because the delegate of its subscription filter threw an exception.</summary>

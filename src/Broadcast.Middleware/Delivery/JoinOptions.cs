@@ -2,9 +2,9 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>The options of a connection that joins a group.</summary>
+/// <summary>The options of a subscriber that joins a group.</summary>
 /// <param name="Replay">The part of the history to send.</param>
-/// <param name="Encoder">The format of the connection. Null for WebSocket frames.</param>
+/// <param name="Encoder">The format of the subscriber. Null for WebSocket frames.</param>
 /// <param name="Opening">Bytes to send before the first message.</param>
 /// <param name="KeepsUnacknowledged">
 /// True if the client acknowledges messages and may need unacknowledged messages again after a reconnect.

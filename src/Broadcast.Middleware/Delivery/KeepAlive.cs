@@ -56,8 +56,8 @@ struct KeepAlive
     /// <summary>Checks at a heartbeat whether a heartbeat message is due. Call this method before IsPeerLost.</summary>
     /// <param name="beat">The number of this beat.</param>
     /// <param name="interval">
-    /// The number of beats in <see cref="BroadcastOptions.HeartbeatInterval"/>. This number shows how much time has
-    /// passed, so a connection does not store the time of its last message.
+    /// The number of beats in <see cref="BroadcastOptions.HeartbeatInterval"/>. The method compares numbers of beats,
+    /// so a connection does not store the time of its last message.
     /// </param>
     /// <param name="offset">A number that spreads the messages of the connections over the interval.</param>
     public void CheckMessage(int beat, int interval, int offset)

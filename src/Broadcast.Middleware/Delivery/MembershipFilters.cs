@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Delivery;
 /// The subscription filters of a membership. The member receives the messages that both filters accept.
 /// </summary>
 /// <param name="FromServer">
-/// The filter of the app. The filter stays in effect if the client leaves the group and joins it again. Null accepts
-/// every message.
+/// The filter of the app. The filter stays in effect if the client leaves the group and joins the group again. Null
+/// accepts every message.
 /// </param>
 /// <param name="FromClient">The filter that the client has chosen. Null accepts every message.</param>
 readonly record struct MembershipFilters(SubscriptionFilter? FromServer, SubscriptionFilter? FromClient)

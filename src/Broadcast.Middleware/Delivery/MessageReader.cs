@@ -117,7 +117,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         finally
         {
             // After an error, discard all bytes. If an item is complete, the next read must return the remaining bytes
-            // at once, so do not mark them as examined.
+            // at once. So do not mark these bytes as examined.
             if (item == ReceivedItem.Error) input.AdvanceTo(unread.End);
             else input.AdvanceTo(unread.Start, item == ReceivedItem.Nothing ? unread.End : unread.Start);
         }
@@ -127,7 +127,9 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         return item;
     }
 
-    /// <summary>Returns the buffer of the message. The reader then drops the rest of an incomplete message.</summary>
+    /// <summary>
+    /// Returns the buffer of the message to the array pool. The reader then drops the rest of an incomplete message.
+    /// </summary>
     public void Release()
     {
         if (_buffer.Length > 0) ArrayPool<byte>.Shared.Return(_buffer);
@@ -296,7 +298,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         return FailPayload("A text message is not valid UTF-8. Send binary data in binary messages.");
     }
 
-    /// <summary>Decompresses the payload into the buffer. The buffer never exceeds the limit.</summary>
+    /// <summary>Decompresses the payload into the buffer, up to the maximum message size.</summary>
     ReceivedItem Inflate(ReadOnlySequence<byte> payload, bool isComplete)
     {
         _inflater ??= MessageInflater.Rent();

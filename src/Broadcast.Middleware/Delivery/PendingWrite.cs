@@ -9,7 +9,7 @@ sealed class PendingWrite
 {
     readonly Action _onCompleted;
 
-    bool _isCompleted; // Any thread sets this field before it posts the writer.
+    bool _isCompleted; // The thread that completes the write sets this field and then posts the writer.
 
     public PendingWrite(ConnectionWriter writer) => _onCompleted = () =>
     {

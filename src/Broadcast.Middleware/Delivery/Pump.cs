@@ -27,7 +27,8 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     public int Connections => Volatile.Read(ref _connections);
 
     /// <summary>
-    /// Joins the runs of a connection with subscription filters. Call this property on the thread of the pump.
+    /// The buffer that joins the runs of a connection with subscription filters. Read this property on the thread of
+    /// the pump.
     /// </summary>
     public RunBuffer RunBuffer => _runBuffer ??= new();
 

@@ -33,7 +33,7 @@ abstract class Sink
     public virtual long? Acknowledged => null;
 
     /// <summary>
-    /// Records that the client skipped messages. The sink may notify the client with <see cref="TakeNotice"/>.
+    /// Records that the writer skipped messages. The sink may notify the client with <see cref="TakeNotice"/>.
     /// </summary>
     public virtual void OnSkipped(long messages) { }
 

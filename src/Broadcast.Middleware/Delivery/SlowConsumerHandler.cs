@@ -40,7 +40,7 @@ static class SlowConsumerHandler
         return false;
     }
 
-    /// <summary>Drops messages that newer messages replace, after a slow write.</summary>
+    /// <summary>After a slow write, drops messages that newer messages replace.</summary>
     public static void OnWriteCompleted(LogReader reader, long milliseconds, long lastSequence, IWriterOwner owner)
     {
         if (milliseconds < ConflationDelayInMilliseconds) return;

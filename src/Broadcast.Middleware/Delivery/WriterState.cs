@@ -18,7 +18,7 @@ enum WriterState : byte
     /// <summary>A write failed. The writer sends nothing more on this transport.</summary>
     Failed,
 
-    /// <summary>The transport is gone. The client may reconnect.</summary>
+    /// <summary>The transport has ended. The client may reconnect.</summary>
     Suspended,
 
     /// <summary>The connection has ended.</summary>

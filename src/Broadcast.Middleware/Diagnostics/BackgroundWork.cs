@@ -28,7 +28,7 @@ static class BackgroundWork
     public static void Post(Func<Task> work) =>
         ThreadPool.UnsafeQueueUserWorkItem(static work => _ = work(), work, preferLocal: false);
 
-    /// <summary>Calls a method that itself starts background work.</summary>
+    /// <summary>Calls a method that starts background work.</summary>
     public static void Start(Action start)
     {
         using var suppressed = ExecutionContext.SuppressFlow();

@@ -33,7 +33,7 @@ sealed class BroadcastTracing : IDisposable
         _source = new ActivitySource(sourceName, GetVersion(), [new("broadcast.name", name)]);
     }
 
-    /// <summary>True if a listener may want spans.</summary>
+    /// <summary>True if the activity source has a listener.</summary>
     public bool IsActive => _source.HasListeners();
 
     /// <summary>
@@ -45,7 +45,7 @@ sealed class BroadcastTracing : IDisposable
 
     /// <summary>
     /// Stores the current span as the handshake span of a connection. The spans of the connection's messages link to
-    /// the handshake span. The handshake span is not their parent, because it may have ended long ago.
+    /// the handshake span. The handshake span is not their parent, because the handshake span may have ended long ago.
     /// </summary>
     public void OnHandshake(object connection)
     {

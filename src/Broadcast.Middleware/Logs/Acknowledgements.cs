@@ -2,7 +2,8 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Tracks the sequence numbers that the server has sent to one client and that the client has acknowledged. The state
-/// shows whether the server can send the unacknowledged messages again. Only the thread of the pump uses this class.
+/// shows whether the server can send the unacknowledged messages again. Only the thread of the subscriber uses this
+/// class.
 /// </summary>
 /// <param name="maxBytes">
 /// The maximum number of unacknowledged bytes. 0 means that the server does not resend messages.
@@ -11,12 +12,12 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="maxLogs">The maximum number of logs, including logs that the connection left.</param>
 sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 {
-    // The server cannot send some earlier messages again, for example messages without a number. A client that has
-    // acknowledged this number or a higher number has received all of these messages.
+    // The server cannot send some messages again, for example messages without a number. After the client has
+    // acknowledged this number or a higher number, the client has received all of these messages.
     long _safeFrom;
 
-    // The highest number of a message that is not transient. A client that reconnects does not receive the transient
-    // messages of the time without a transport, and cannot acknowledge their numbers.
+    // The highest number of a message that is not transient. While a client has no transport, the client misses
+    // transient messages, and cannot acknowledge their numbers.
     long _highestStored;
 
     /// <summary>True while the cursors keep bookmarks.</summary>
@@ -78,9 +79,9 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
     /// Records that the reader sent messages without their numbers, because the reader had already sent higher numbers.
     /// </summary>
     /// <remarks>
-    /// Example: a client has message 7 and joins a group whose history has messages 3 and 4. With numbers, the client
-    /// would drop 3 and 4 as duplicates. The client cannot acknowledge 3 and 4 directly. The next acknowledgement of a
-    /// later number covers messages 3 and 4.
+    /// Example: a client has received message 7 and joins a group whose history has messages 3 and 4. With numbers, the
+    /// client would drop 3 and 4 as duplicates. The client cannot acknowledge 3 and 4 directly. The acknowledgement of
+    /// a later number covers messages 3 and 4.
     /// </remarks>
     public void OnSentWithoutNumber() => _safeFrom = Highest + 1;
 

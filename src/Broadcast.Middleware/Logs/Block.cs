@@ -27,14 +27,14 @@ sealed class Block
 
     const int EstimatedBytesPerEntry = 256;
 
-    // Encoded entries can be much larger than the block, and a block with retained values can be large. If the server
-    // can detect progress only at the end of a write, a longer write to a slow client could exceed SendTimeout.
+    // The maximum size of a run of encoded entries or retained values. On some transports, the server detects progress
+    // only at the end of a write. A longer write to a slow client could then exceed SendTimeout.
     const int MaxRunBytes = 64 * 1024;
 
     readonly byte[] _data;
     Entry[] _entries;
     string?[]? _keys; // Null if no entry has a key.
-    long[]? _offsets; // Null for a block of the log. The offsets of other blocks have gaps.
+    long[]? _offsets; // Null for a block of the log. In other blocks, the offsets have gaps.
     EncodedEntries? _encodings;
     FilterVerdicts? _verdicts;
     int _count;
@@ -167,8 +167,8 @@ sealed class Block
         new(capacity, count, firstOffset, firstByte);
 
     /// <summary>
-    /// Returns the results of a filter for the entries of this block. Returns null if the cursor must evaluate the
-    /// filter itself, because the block has too many results or because only one cursor reads the block.
+    /// Returns the results of a filter for the entries of this block. Returns null if the block has too many results,
+    /// or if only one cursor reads the block. The cursor must then evaluate the filter itself.
     /// </summary>
     public FilterVerdicts? VerdictsOf(SubscriptionFilter filter)
     {
@@ -228,7 +228,8 @@ sealed class Block
     }
 
     /// <summary>
-    /// Returns the index after the last entry that ends at or before a position, but at least after the first entry.
+    /// Returns the index after the last entry that ends at or before a position. The result is at least the index after
+    /// the first entry.
     /// </summary>
     int FindRunEnd(int from, int to, int lastByte)
     {
@@ -276,7 +277,7 @@ sealed class Block
     }
 
     /// <summary>
-    /// The entries of the block in another format. A block encodes an entry when the first reader requests it.
+    /// The entries of the block in another format. A block encodes an entry when the first reader requests the entry.
     /// </summary>
     sealed class EncodedEntries(EntryEncoder encoder, EncodedEntries? next)
     {

@@ -3,13 +3,13 @@ using System.Diagnostics;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// A second position behind a cursor: the oldest message that the client has not acknowledged. The log keeps every
-/// message from the bookmark on. Only the thread of the subscriber uses this class.
+/// A position at or before the position of a cursor: the oldest message that the client has not acknowledged. The log
+/// keeps this message and every later message. Only the thread of the subscriber uses this class.
 /// </summary>
 sealed class Bookmark(MessageLog log)
 {
     Retention.Pin? _pin;
-    Block? _retained; // Null unless the bookmark is in a retained block. The pin is then at the next block.
+    Block? _retained; // Null unless the bookmark is in a retained block. In this case, the pin is at the next block.
 
     /// <summary>The block of the bookmark. Null if the bookmark is not set or the log has released the block.</summary>
     public Block? Block => _pin?.Block is { } pinned ? _retained ?? pinned : null;
@@ -19,10 +19,13 @@ sealed class Bookmark(MessageLog log)
     /// <summary>True if the log has released messages that the client may need again.</summary>
     public bool IsLost => _pin is { Block: null };
 
-    /// <summary>The server sent the messages below this offset on an earlier transport.</summary>
+    /// <summary>The offset after the last message that the server sent on an earlier transport.</summary>
     public long SentBefore { get; private set; }
 
-    /// <summary>The reader does not send answers and transient messages below this offset again.</summary>
+    /// <summary>
+    /// The offset of the next message of the log at the last rewind. The reader does not send answers and transient
+    /// messages with a lower offset again.
+    /// </summary>
     public long SentOnceBefore { get; private set; }
 
     /// <summary>Sets the bookmark. The caller holds the lock of the log.</summary>
@@ -124,7 +127,7 @@ sealed class Bookmark(MessageLog log)
         return index;
     }
 
-    /// <summary>Finds the first entry with a higher sequence number.</summary>
+    /// <summary>Finds the first entry whose sequence number is higher than <paramref name="sequence"/>.</summary>
     static int FindAfter(Block block, long sequence, int low, int high)
     {
         while (low < high)

@@ -10,8 +10,6 @@ sealed class CommitToken
 
     public bool IsCommitted => Volatile.Read(ref _isCommitted);
 
-    /// <summary>
-    /// Makes the copies readable. The publisher calls this method after it has appended the message to every log.
-    /// </summary>
+    /// <summary>Makes the copies readable. The publisher calls this method after the appends to all logs.</summary>
     public void Commit() => Volatile.Write(ref _isCommitted, true);
 }

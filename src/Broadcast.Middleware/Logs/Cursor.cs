@@ -59,7 +59,7 @@ sealed class Cursor
     /// </summary>
     public bool IsTracked { get; private set; }
 
-    /// <summary>True if the log dropped messages before this cursor read them.</summary>
+    /// <summary>True if the log dropped messages before this cursor read the messages.</summary>
     public bool HasMissed { get; private set; }
 
     /// <summary>
@@ -129,8 +129,8 @@ sealed class Cursor
 
     /// <summary>
     /// The offset that the next entry has in the log. In a compacted block, this value differs from
-    /// <see cref="Offset"/>. In a retained block, both values count the entries as if they were directly before the
-    /// log.
+    /// <see cref="Offset"/>. In a retained block, both values count the entries as if the entries were directly before
+    /// the entry to which the block links.
     /// </summary>
     public long LogOffset => !_block.IsCompacted ? Offset
         : _index < _block.Count ? _block.OffsetOf(_index)
@@ -151,7 +151,7 @@ sealed class Cursor
     /// <summary>True if the filter of this cursor accepts an entry. The entry may be in another log.</summary>
     public bool Accepts(Block block, int index) => _options?.Filter is not { } filter || filter.Accepts(block, index);
 
-    /// <summary>True if the cursor has read this copy or will read it.</summary>
+    /// <summary>True if the cursor has read a copy or will read the copy.</summary>
     /// <param name="copy">The copy.</param>
     /// <param name="other">The cursor that has found another copy of the same message.</param>
     public bool Covers(EntryCopy copy, Cursor other) =>
@@ -198,8 +198,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Creates the cursor of this subscriber in the log of transient messages, if the subscriber needs one and has
-    /// none. The caller adds the cursor to the reader.
+    /// Creates the cursor of this subscriber in the log of transient messages. Returns null if
+    /// <see cref="NeedsTransientCursor"/> is false. The caller adds the cursor to the reader.
     /// </summary>
     public Cursor? TryOpenTransient()
     {
@@ -208,7 +208,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Tracks the log, so that its set announces each later message. A private log has no set and cannot be tracked.
+    /// Tracks the log, so that the set of this cursor announces each later message. A private log has no set and cannot
+    /// be tracked.
     /// </summary>
     public void Track()
     {
@@ -251,10 +252,10 @@ sealed class Cursor
         }
     }
 
-    /// <summary>Waits until the log has appended the current message.</summary>
+    /// <summary>Waits until a pending append to the log has ended.</summary>
     public void WaitForAppend()
     {
-        // An append holds the lock of the log. The wait is short, because no code waits while it holds the lock.
+        // An append holds the lock of the log. The wait is short, because code that holds this lock never waits.
         lock (_log.Gate)
         {
         }
@@ -295,7 +296,9 @@ sealed class Cursor
             : Join(run, buffer, lastSequence, acknowledgements, compression);
     }
 
-    /// <summary>Takes consecutive entries. Takes more than one entry only up to a number of log bytes.</summary>
+    /// <summary>
+    /// Takes consecutive entries, up to <paramref name="maxBytes"/> log bytes. Only the first entry may be larger.
+    /// </summary>
     EntryRun TakeConsecutive(
         long lastSequence, Acknowledgements? acknowledgements, FrameCompression? compression, int maxBytes)
     {
@@ -323,7 +326,8 @@ sealed class Cursor
         var isOld = false;
         if (acknowledgements is not null && to > from) (to, isOld) = FindNumbers(block, from, to, acknowledgements);
         if (isOld) encoder = encoder?.Unsequenced;
-        // Only this subscriber reads a compacted block. Do not compress the same messages once more for one subscriber.
+        // Do not compress a compacted block. Only this subscriber reads the block, so no other reader could share the
+        // compressed bytes.
         if (compression is not null && !block.IsCompacted) encoder = compression.GetEncoder(encoder, block, from, to);
         var run = encoder is null ? block.Run(from, to) : block.Run(from, to, encoder, _log);
         _index = from + run.Messages;
@@ -339,14 +343,15 @@ sealed class Cursor
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
 
     /// <summary>
-    /// Returns the bytes that tell the client its position, if the cursor has passed rejected entries since the client
-    /// received its last position. Returns empty memory if the format has no such bytes.
+    /// Returns the position of the cursor in the format of the client. Returns empty memory if the client already has
+    /// this position, or if the format has no positions.
     /// </summary>
     public ReadOnlyMemory<byte> TakePosition()
     {
         if (_options is not { Filter: { } filter, Encoder: { IncludesPosition: true } encoder }) return default;
         if (IsTransient || _block.IsGap) return default;
-        // The numbers in a retained block are higher than the offsets of its entries, so the client would miss entries.
+        // In a retained block, LogOffset is higher than the offsets of the entries. With LogOffset, the client would
+        // miss entries.
         var offset = (_block.IsRetained && _index < _block.Count ? _block.OffsetOf(_index) : LogOffset) - 1;
         if (offset <= filter.ReportedOffset) return default;
         filter.ReportedOffset = offset;
@@ -354,8 +359,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the backlog of a cursor with a filter is large enough to compact it. The unread bytes include the
-    /// entries that the filter rejects, so the reader may have to read only a small part of them.
+    /// True if the cursor has a filter, and its backlog is large enough for a compaction. The backlog includes rejected
+    /// entries, so the accepted entries may be only a small part of the backlog.
     /// </summary>
     /// <param name="maxBacklog">The maximum number of unread bytes of a reader.</param>
     public bool NeedsCompaction(long maxBacklog) => _options?.Filter is { } filter
@@ -419,7 +424,8 @@ sealed class Cursor
         var compacted = new Block(size, offset, next.FirstByte + next.CostOf(nextIndex) - cost);
         foreach (var (block, index) in kept)
         {
-            // A bookmark counts the entries of a retained block as if they were directly before the log.
+            // A bookmark counts retained entries as if the entries were directly before the linked entry: see
+            // LogOffset.
             var entryOffset = Bookmark is null ? block.OffsetOf(index) : NumberOf(block, index);
             compacted.Append(block, index, entryOffset);
         }
@@ -431,7 +437,7 @@ sealed class Cursor
 
     /// <summary>
     /// Moves to the newest entry. A cursor with a filter moves to the newest entry that the filter accepts. Returns the
-    /// number of skipped entries that do not exclude this subscriber.
+    /// number of skipped entries that this subscriber would otherwise receive.
     /// </summary>
     public long SkipToLatest()
     {
@@ -522,7 +528,7 @@ sealed class Cursor
     {
         Bookmark?.Clear();
         // The log of transient messages keeps its first block until each member has opened its cursor. So open the
-        // cursor, although no reader needs it.
+        // cursor, although no reader needs the cursor.
         TryOpenTransient();
         MoveTo(Block.Cut, 0);
     }
@@ -580,8 +586,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the client would drop this entry as a duplicate, because the reader has already sent a higher number.
-    /// For an entry from an earlier transport, only the numbers on the current transport count.
+    /// True if the client would drop this entry as a duplicate, because the reader has already sent a higher number. If
+    /// the server sent the entry on an earlier transport, only the numbers on the current transport count.
     /// </summary>
     bool IsOldNumber(Block block, int index, Acknowledgements acknowledgements)
     {
@@ -698,7 +704,7 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True for an entry from before a rewind. An answer or a transient message of this age is obsolete.
+    /// True if the log appended the entry before the last rewind. Such an answer or transient message is obsolete.
     /// </summary>
     bool IsBeforeRewind(Block block, int index) => block.FirstOffset + index < (Bookmark?.SentOnceBefore ?? 0);
 }

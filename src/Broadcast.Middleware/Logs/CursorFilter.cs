@@ -37,8 +37,9 @@ sealed class CursorFilter(SubscriptionFilter filter)
     public FilterVerdicts? GetVerdicts(Block block, int count)
     {
         if (filter.HasDelegate || block.IsCompacted) return null;
-        // The offset identifies the block, because each block with entries has its own first offset. A cursor reads at
-        // most one retained block, whose first offset may also be the first offset of a block of the log.
+        // The first offset identifies a block of the log, because no two blocks with entries have the same first
+        // offset. A retained block can have the first offset of a block of the log, so negate the offset. A cursor
+        // reads at most one retained block.
         var id = block.IsRetained ? -block.FirstOffset : block.FirstOffset;
         if (_verdictsBlock != id) (_verdictsBlock, _verdicts) = (id, block.VerdictsOf(filter));
         _verdicts?.Complete(block, count);

@@ -21,7 +21,8 @@ sealed class CursorOptions
     public long LiveOffset { get; init; }
 
     /// <summary>
-    /// The size of the log in bytes at the join or at the last rewind. Unread history does not count as backlog.
+    /// The size of the log in bytes at the join or at the last rewind. Unread bytes below this value do not count as
+    /// backlog.
     /// </summary>
     public long LiveByte { get; set; }
 

@@ -23,9 +23,7 @@ abstract class EntryEncoder
     /// <param name="newestOffset">The offset of the newest message. Messages up to this offset are history.</param>
     public virtual ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered, long newestOffset) => default;
 
-    /// <summary>
-    /// Returns the bytes that tell the client its position, without a message. Empty if the format has no such bytes.
-    /// </summary>
+    /// <summary>Encodes a position without a message. Returns empty memory if the format has no positions.</summary>
     public virtual ReadOnlyMemory<byte> EncodePosition(Position position) => default;
 
     /// <summary>Writes one entry of a block.</summary>

@@ -6,7 +6,9 @@ namespace Broadcast.Middleware.Logs;
 /// The results of one subscription filter for the entries of one block. All cursors with the same filter share the
 /// results, so the server evaluates the filter once for each message. Any thread may use this class.
 /// </summary>
-/// <remarks>This class does not reference the block, so a cursor that keeps the results keeps no block.</remarks>
+/// <remarks>
+/// This class does not reference the block, so a cursor with the results does not keep the block in memory.
+/// </remarks>
 sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
 {
     // A block with results for every filter would need much more memory than its messages.
@@ -20,7 +22,7 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
 
     public FilterVerdicts? Next => next;
 
-    /// <summary>False if the block has results for too many filters.</summary>
+    /// <summary>False if the block has results for the maximum number of filters.</summary>
     public bool AllowsMore { get; } = (next?.Number ?? 0) + 1 < MaxFiltersPerBlock;
 
     int Number { get; } = (next?.Number ?? 0) + 1;
@@ -36,7 +38,7 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
             if (_accepted.Length * 64 < count) GrowLocked(count);
             for (var i = _count; i < count; i++)
             {
-                // Other threads may read the word, but not this bit.
+                // Other threads may read the array element, but not this bit.
                 if (filter.Accepts(block[i].Metadata?.Tags)) _accepted[i / 64] |= 1ul << i;
             }
 
@@ -47,10 +49,10 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
     /// <summary>True if the filter accepts an entry. Call <see cref="Complete"/> first.</summary>
     public bool Accepts(int index) => (_accepted[index / 64] >> index & 1) != 0;
 
-    /// <summary>Finds the first accepted entry. Returns <paramref name="to"/> if there is none.</summary>
+    /// <summary>Finds the first accepted entry. Returns <paramref name="to"/> if there is no such entry.</summary>
     public int FindAccepted(int from, int to) => Find(from, to, 0);
 
-    /// <summary>Finds the first rejected entry. Returns <paramref name="to"/> if there is none.</summary>
+    /// <summary>Finds the first rejected entry. Returns <paramref name="to"/> if there is no such entry.</summary>
     public int FindRejected(int from, int to) => Find(from, to, ulong.MaxValue);
 
     /// <summary>Finds the first bit that differs from the bits of a pattern.</summary>

@@ -94,7 +94,7 @@ static class Frame
     static void WriteFinal(Span<byte> output, byte type, ReadOnlySpan<byte> payload) =>
         payload.CopyTo(output[WriteHeader(output, type, payload.Length)..]);
 
-    /// <summary>Writes the header of a frame and returns its size.</summary>
+    /// <summary>Writes the header of a frame and returns the size of the header.</summary>
     static int WriteHeader(Span<byte> output, byte type, int length)
     {
         output[0] = (byte)(Final | type);

@@ -5,8 +5,8 @@ using Broadcast.Middleware.Compression;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The compression of messages to clients (RFC 7692). Readers with the same object and the same format share the
-/// compressed bytes, so the server compresses each message of a log once.
+/// The compression of messages to clients (RFC 7692). Readers with the same compression object and the same format
+/// share the compressed bytes. So the server compresses each message of a log once.
 /// </summary>
 /// <param name="threshold">
 /// The server compresses messages with more than this number of bytes: see
@@ -54,15 +54,16 @@ sealed class FrameCompression(int threshold, int windowBits)
 
     /// <summary>
     /// True for a message that sets <see cref="Message.DisableCompression"/>, and for the answers of a protocol. Each
-    /// connection has its own answers, so their compression would cost too much. An answer can also contain the
-    /// presence states of several users. So it can contain a secret and text that another user chooses.
+    /// connection has its own answers, so their compression would cost too much. An answer can also contain a secret
+    /// next to text that another user chooses, for example in presence states. The compressed size could then reveal
+    /// the secret.
     /// </summary>
     static bool IsPlain(Block block, int index) =>
         block[index].Metadata is { DisablesCompression: true } or { IsVerbatim: true };
 
     static Encoder Create(EntryEncoder format, FrameCompression compression) => new(compression, format);
 
-    /// <summary>Writes a frame, and compresses the payload if that makes the frame smaller.</summary>
+    /// <summary>Writes a frame, and compresses the payload if the compressed payload is smaller.</summary>
     void Write(IBufferWriter<byte> output, ReadOnlySpan<byte> frame, MessageType type, ReadOnlySpan<byte> payload)
     {
         if (IsLong(payload.Length))

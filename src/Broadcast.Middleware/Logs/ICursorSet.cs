@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// A set of cursors of one log. When the log has new messages, the owner of the set visits all cursors in one pass: it
-/// runs the subscriber of each cursor. Only one thread at a time uses the set.
+/// A set of cursors of one log. When a main log has new messages, each set of the log visits its cursors: the set calls
+/// <see cref="ILogSubscriber.OnNewMessages"/>. Only one thread at a time uses the set.
 /// </summary>
 interface ICursorSet
 {
@@ -11,14 +11,14 @@ interface ICursorSet
     void Remove(Cursor cursor);
 
     /// <summary>
-    /// Tracks a cursor of this set. After this call, <see cref="ILogSubscriber.OnAnnounced"/> reports each message
-    /// before the message gets its sequence number. The caller holds the lock of the log.
+    /// Tracks a cursor of this set. After this call, the group announces each message before the message gets its
+    /// sequence number: see <see cref="ILogSubscriber.OnAnnounced"/>. The caller holds the lock of the log.
     /// </summary>
     void TrackLocked(Cursor cursor);
 
     /// <summary>
-    /// The set for cursors in the log of transient messages of the same group. The set must not visit these cursors,
-    /// because it already visits their subscribers through the cursors of the main log.
+    /// The set for cursors in the log of transient messages of the same group. That set does not visit its cursors,
+    /// because this set already visits the same subscribers.
     /// </summary>
     ICursorSet ForTransientLog { get; }
 

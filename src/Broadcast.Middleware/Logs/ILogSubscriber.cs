@@ -9,8 +9,8 @@ interface ILogSubscriber
     string Id { get; }
 
     /// <summary>
-    /// Reads the objects that the next <see cref="OnNewMessages"/> needs, so that the processor loads them into its
-    /// cache. The result has no meaning. The method runs on the thread that uses the cursors.
+    /// Reads the objects that the next <see cref="OnNewMessages"/> needs, so that the processor loads the objects into
+    /// its cache. The result has no meaning. The method runs on the thread that uses the cursors.
     /// </summary>
     int Prefetch() => 0;
 

@@ -23,7 +23,7 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
     /// <summary>Returns the publish time for the next message.</summary>
     /// <remarks>
     /// The age comes from the clock of another node, so the times of two messages may be out of order. The result is
-    /// never earlier than the previous result, because the binary search needs ordered times.
+    /// never earlier than the previous result, because the binary search in <see cref="Find"/> needs ordered times.
     /// </remarks>
     public long PublishTime(TimeSpan age)
     {

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Logs;
 sealed class LogReader
 {
     // A message to several groups has one copy in each group. The reader remembers this number of copies, and skips
-    // further copies of the same messages. The reader needs this memory only after the subscriber has left a group.
+    // further copies of the same messages. The remembered copies matter only after the subscriber has left a group.
     const int RememberedCopies = 64;
 
     // A reader with at most this number of logs checks each log. A reader with more logs tracks the logs, and checks
@@ -17,7 +17,8 @@ sealed class LogReader
     readonly SequenceClock _clock;
     readonly byte _whenSlow; // A byte keeps the object of an idle connection small.
 
-    // The active cursors are first. Most connections read the group of all connections and their home group.
+    // The active cursors are first. Most connections have two cursors: for the group of all connections and for their
+    // home group.
     Cursor[] _cursors = new Cursor[2];
     int _count;
     int _activeCount;
@@ -28,7 +29,7 @@ sealed class LogReader
 
     /// <param name="clock">The clock that numbers the messages.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
-    /// <param name="whenSlow">Selects what the server does with this reader in logs without their own setting.</param>
+    /// <param name="whenSlow">Selects what the server does with this reader in a log without its own setting.</param>
     public LogReader(
         SequenceClock clock,
         Acknowledgements? acknowledgements = null,
@@ -42,10 +43,10 @@ sealed class LogReader
     /// <summary>Moves the bookmarks of a client that acknowledges messages. Null for other clients.</summary>
     public ResendTracker? Resend { get; }
 
-    /// <summary>True if a log dropped messages before this reader read them.</summary>
+    /// <summary>True if a log dropped messages before this reader read the messages.</summary>
     public bool HasMissed { get; private set; }
 
-    /// <summary>True if the cluster lost messages of a log before this reader read them.</summary>
+    /// <summary>True if the cluster lost messages of a log before this reader read the messages.</summary>
     public bool IsLost { get; private set; }
 
     /// <summary>True after <see cref="Close"/>.</summary>
@@ -63,9 +64,9 @@ sealed class LogReader
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
     /// <summary>
-    /// Adds a log. If the subscriber has left a tracked log, this method makes the reader check the log again. Any
-    /// thread may call this method. The caller holds the lock of the log, so every later message of the log gets its
-    /// sequence number after this call.
+    /// Adds the cursor of a log. After the subscriber has left a tracked log, the group adds the cursor again, so that
+    /// the reader checks the log. Any thread may call this method. The caller holds the lock of the log, so every later
+    /// message of the log gets its sequence number after this call.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -81,7 +82,9 @@ sealed class LogReader
         return Cursors;
     }
 
-    /// <summary>Checks the log of a cursor again, because the log has a message or will have a message soon.</summary>
+    /// <summary>
+    /// Makes the reader check the log of a cursor again, because the log has a message or will have a message soon.
+    /// </summary>
     public void Activate(Cursor cursor)
     {
         if (cursor.IsActive) return;
@@ -145,9 +148,7 @@ sealed class LogReader
         return false;
     }
 
-    /// <summary>
-    /// True if a log is broken. The reader notices the loss only after it has read the rest of the log.
-    /// </summary>
+    /// <summary>True if a log is broken. The reader itself notices the loss only at the end of the log.</summary>
     public bool WillBeLost()
     {
         foreach (var cursor in AdmitActiveCursors())
@@ -186,9 +187,7 @@ sealed class LogReader
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum number of bytes that the reader may copy for each log.</param>
     /// <param name="skipped">The number of messages that the reader skipped to reach the newest message.</param>
-    /// <param name="replaced">
-    /// The number of messages that the reader dropped because newer messages with the same key replace them.
-    /// </param>
+    /// <param name="replaced">The number of dropped messages, which newer messages with the same key replace.</param>
     public bool TryCatchUp(long maxBacklog, long lastSequence, int maxBytes, out long skipped, out long replaced)
     {
         (skipped, replaced) = (0, 0);
@@ -222,8 +221,8 @@ sealed class LogReader
     {
         AdmitCursors();
         foreach (var cursor in Cursors) Activate(cursor);
-        // Open these logs before the rewind. The rewind then skips the transient messages of the time without a
-        // transport.
+        // Open these logs before the rewind. The rewind then skips the transient messages that were published while the
+        // client had no transport.
         if (_clock.HasTransientLogs) OpenTransientLogs();
         if (Resend?.TryRewind() is not true) return false;
         HasMissed = false;
@@ -238,8 +237,8 @@ sealed class LogReader
     /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
     /// This method reads the newest sequence number first, then the new cursors and the announcements, and then the
-    /// ends of the logs. A message with a higher sequence number waits for the next iteration. Otherwise, the reader
-    /// could return the message before an earlier message of a log that it has already checked.
+    /// ends of the logs. A message above the newest sequence number waits for the next iteration. Otherwise, the reader
+    /// could return the message before an earlier message of a log that the reader has already checked.
     /// <para>
     /// Two threads may append to two logs at the same time, and the append of the higher number may end first. A client
     /// that acknowledges messages would drop the lower number as a duplicate. For such a client, this method waits
@@ -250,7 +249,7 @@ sealed class LogReader
     /// <param name="run">The messages.</param>
     /// <param name="source">
     /// The cursor that has read the messages. The messages are the last <see cref="EntryRun.Messages"/> entries before
-    /// its current index. Valid only if the method returns true. Null for the opening of a cursor.
+    /// the current index of the cursor. Valid only if the method returns true. Null for the opening of a cursor.
     /// </param>
     /// <param name="compression">The compression of the transport. Null without compression.</param>
     /// <param name="buffer">
@@ -335,8 +334,8 @@ sealed class LogReader
         PrefersOwnSetting ? (SlowConsumer)_whenSlow : cursor.WhenSlow ?? (SlowConsumer)_whenSlow;
 
     /// <summary>
-    /// Returns the bytes that tell the client its position, if a filter has rejected messages since the client received
-    /// its last position. Empty if the format has no such bytes.
+    /// Returns the first position that the client does not have yet, in the format of the client. Returns empty memory
+    /// if there is no such position: see <see cref="Cursor.TakePosition"/>.
     /// </summary>
     public ReadOnlyMemory<byte> TakePosition()
     {
@@ -351,13 +350,13 @@ sealed class LogReader
     EntryRun Take(
         Cursor cursor, long sequence, long lastSequence, FrameCompression? compression, RunBuffer? buffer)
     {
-        // A subscriber that has left a log and joined it again has two cursors in this log. Both cursors may be at the
-        // same sequence number. So take at least the message with this number.
+        // A subscriber that has left a group and joined the group again has two cursors in one log. Both cursors may be
+        // at the same sequence number. So take at least the message with this number.
         var last = Math.Max(sequence, lastSequence);
         if (cursor.IsAtCopy)
         {
             last = sequence;
-            // The filter of another membership may accept its copy.
+            // Another cursor may have another filter, which accepts another copy.
             if (cursor.TrySkipRejected()) return default;
             if (cursor.Copy is not { } copy)
             {

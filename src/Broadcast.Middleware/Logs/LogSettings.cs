@@ -43,9 +43,9 @@ sealed record LogSettings(
         var whenSlow = group?.SlowConsumer;
         var history = group is { HistoryMessages: > 0 } ? group : null;
         var retained = group is { RetainLatestPerKey: true } ? group : null;
-        // A log with Conflate keeps the messages of a slow reader until the pump has compacted them, so the log needs
-        // twice the backlog. If the group has no setting, the reserve provides the second half. While a reader reads
-        // the history, the reader may fall behind by a full backlog. So add the size of the history.
+        // A log with Conflate keeps the messages of a slow reader until the pump has compacted these messages. So the
+        // log needs twice the maximum backlog. If the group has no setting, the reserve provides the second half. While
+        // a reader reads the history, the reader may fall behind by a full backlog. So add the size of the history.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
         var capacity = backlog + (history?.HistoryBytes ?? 0);
         var maxRetained = capacity + options.MaxUnacknowledgedBytes;

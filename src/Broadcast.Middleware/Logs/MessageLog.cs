@@ -10,7 +10,7 @@ namespace Broadcast.Middleware.Logs;
 /// A reader references its current block and, through the links, every later block. One stalled reader could therefore
 /// keep every message in memory. So the log cuts the links of its oldest blocks when the chain exceeds the capacity.
 /// The log finds its oldest blocks through weak references. Without slow readers, the garbage collector frees a block
-/// as soon as the last reader has passed it.
+/// as soon as the last reader has passed the block.
 /// </remarks>
 /// <param name="clock">Numbers the messages.</param>
 /// <param name="settings">The limits.</param>
@@ -26,11 +26,11 @@ sealed class MessageLog(
 {
     const int MinBlockSize = 512;
 
-    // This size is below the threshold of the large object heap, and a block of this size is large enough for an
-    // efficient write.
+    // This size is below the threshold of the large object heap. A block of this size is large enough for an efficient
+    // write.
     const int MaxBlockSize = 64 * 1024;
 
-    // With this limit, the index of a block with tiny messages is not larger than the largest block.
+    // With this limit, the index of a block with tiny messages is not larger than the data of the largest block.
     const int MaxEntries = MaxBlockSize / Block.EntrySize;
 
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
@@ -44,11 +44,11 @@ sealed class MessageLog(
 
     /// <summary>
     /// The lock of the log. A thread holds the lock to append, or to read a position that must not miss an append.
-    /// Invariant: no code waits while it holds this lock.
+    /// Invariant: code that holds this lock does not wait.
     /// </summary>
     public Lock Gate { get; private init; } = new();
 
-    /// <summary>The offset of the next message. The first message of a log has offset 1.</summary>
+    /// <summary>The offset of the next message. The first message of a new group has offset 1.</summary>
     public long NextOffset
     {
         get
@@ -151,8 +151,8 @@ sealed class MessageLog(
     }
 
     /// <summary>
-    /// Returns the reason why the log must refuse a message, because it cannot retain the message. Returns null if the
-    /// log can append the message.
+    /// Returns the reason why the log cannot retain a message and must refuse the message. Returns null if the log can
+    /// append the message.
     /// </summary>
     public string? ProblemLocked(Message message)
     {
@@ -164,7 +164,7 @@ sealed class MessageLog(
     /// Adds a retained value whose message is older than the first message of this log. Call this method before the
     /// first append.
     /// </summary>
-    /// <param name="message">The message. It has a key.</param>
+    /// <param name="message">The message, which has a key.</param>
     /// <param name="metadata">The metadata of the message.</param>
     /// <param name="offset">The offset of the message. Each call has a higher offset.</param>
     /// <param name="age">The time since the publish.</param>
@@ -264,7 +264,7 @@ sealed class MessageLog(
     /// Ends the newest block if the log has appended nothing since the last call. The garbage collector frees the block
     /// after its readers have moved to the next block.
     /// </summary>
-    /// <returns>True if the caller must notify the readers, so that they move to the next block.</returns>
+    /// <returns>True if the caller must notify the readers, so that the readers move to the next block.</returns>
     public bool TrimIdleLocked()
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
@@ -276,8 +276,7 @@ sealed class MessageLog(
     }
 
     /// <summary>
-    /// Marks the end of a log whose next messages are lost. A reader notices the loss after it has read every earlier
-    /// message.
+    /// Marks the end of a log whose next messages are lost. A reader notices the loss at the end of the log.
     /// </summary>
     public void BreakLocked()
     {

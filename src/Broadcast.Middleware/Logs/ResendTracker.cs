@@ -62,7 +62,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         {
             if (cursor.IsTransient)
             {
-                // The client does not receive the transient messages of the time without a transport.
+                // The client does not receive transient messages that were published while the client had no transport.
                 cursor.SkipToEnd();
                 continue;
             }
@@ -78,8 +78,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Stops tracking. The client stays connected, but the client cannot reconnect until it has acknowledged every
-    /// message.
+    /// Stops tracking. The client stays connected, but can reconnect only after an acknowledgement of every message.
     /// </summary>
     public void Stop()
     {
@@ -89,7 +88,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
 
     /// <summary>
     /// Stops tracking if the client has too many logs. Without tracking, this method clears the bookmark of the new
-    /// cursor. The reader calls this method before it adds a cursor.
+    /// cursor. The reader calls this method before adding a cursor.
     /// </summary>
     public void OnAdding(Cursor cursor)
     {
@@ -100,7 +99,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
 
     /// <summary>
     /// Stops tracking if the client has too many unacknowledged messages or bytes. The reader calls this method after
-    /// it has taken entries.
+    /// taking entries.
     /// </summary>
     public void OnTaken()
     {
@@ -124,7 +123,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     int CountLogs()
     {
         var cursors = reader.Cursors;
-        // Most clients are in few groups.
+        // Most clients are in few groups. Below the maximum, the caller needs no exact number.
         if (cursors.Length < acknowledgements.MaxLogs) return cursors.Length;
         var count = 0;
         foreach (var cursor in cursors)

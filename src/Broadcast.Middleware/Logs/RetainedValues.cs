@@ -12,19 +12,19 @@ namespace Broadcast.Middleware.Logs;
 /// </para>
 /// <para>
 /// New members share a snapshot until the log appends the next message. If a snapshot is large and the log has appended
-/// little since then, a new member may also share this older snapshot. The member then receives the messages after the
-/// snapshot one by one. Invariant: all large snapshots in memory together have a limited size. A slow reader keeps its
-/// snapshot in memory only until the log drops the reader.
+/// little since the snapshot, a new member may also share this older snapshot. The member then receives the messages
+/// after the snapshot one by one. Invariant: all large snapshots in memory together have a limited size. A slow reader
+/// keeps its snapshot in memory only until the server applies the <see cref="SlowConsumer"/> setting.
 /// </para>
 /// </remarks>
 /// <param name="limits">The maximum number and size of the values, and their age.</param>
 /// <param name="time">The time provider.</param>
 sealed class RetainedValues(GroupOptions limits, TimeProvider time)
 {
-    // Below this size, a snapshot never becomes old, because a new snapshot is cheap.
+    // New members do not share an older snapshot below this size, because a new snapshot is cheap.
     const int MinSharedBytes = 16 * 1024;
 
-    // A large snapshot becomes old when the log has appended more than one eighth of its size.
+    // New members share a large snapshot until the log has appended more than one eighth of the snapshot's size.
     const int SharedFraction = 8;
 
     readonly Dictionary<string, LinkedListNode<Value>> _values = new(StringComparer.Ordinal);
@@ -47,7 +47,7 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     /// <summary>
     /// Returns the reason why the log cannot retain a message. Returns null if the log can retain the message.
     /// </summary>
-    /// <param name="message">The message. It has a key.</param>
+    /// <param name="message">The message, which has a key.</param>
     public string? Problem(Message message)
     {
         if (message.RemoveKey) return null;
@@ -78,10 +78,10 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// Replaces or removes the value of a key. In a cluster, this method may exceed the limits, because the backplane
-    /// has already accepted the message.
+    /// Replaces or removes the value of a key. In a cluster, the values may then exceed the limits, because the
+    /// backplane has already accepted the message.
     /// </summary>
-    /// <param name="message">The message. It has a key.</param>
+    /// <param name="message">The message, which has a key.</param>
     /// <param name="offset">The offset of the message. Each call has a higher offset.</param>
     /// <param name="entry">The index item of the message.</param>
     public void Set(Message message, long offset, Block.Entry entry)
@@ -97,7 +97,8 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
         if (message.RemoveKey) return;
         if (node is null) _values.Add(key, node = new(new Value { Key = key }));
         var size = Frame.Size(message.Payload.Length);
-        // Most values of a key have the same size. Only this class reads the array, so the new value can overwrite it.
+        // Most values of a key have the same size. Only this class reads the array, so the new value can overwrite the
+        // old value.
         if (node.Value.Frame.Length != size) node.Value.Frame = new byte[size];
         Frame.Write(node.Value.Frame, message.Type, message.Payload.Span);
         (node.Value.Offset, node.Value.Entry) = (offset, entry);
@@ -106,8 +107,8 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// Returns the first entry for a new reader: the first retained value before the entry, or the entry itself if
-    /// there is no such value.
+    /// Returns the first entry for a new reader. The entry is in a snapshot if the log has retained values before the
+    /// given entry. Otherwise, the result is the given entry.
     /// </summary>
     /// <param name="block">The block of the first entry that the reader reads from the log.</param>
     /// <param name="index">The index of this entry.</param>
@@ -126,7 +127,7 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// True if the group can forget its values. Either there is no value, or the group has been empty and without
+    /// True if the group can forget its values. Either there is no value, or the group has had no members and no new
     /// messages for the maximum age.
     /// </summary>
     /// <param name="hasMembers">True if the group has members.</param>

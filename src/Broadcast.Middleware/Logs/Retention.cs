@@ -19,8 +19,8 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     long _charged;
 
     /// <summary>
-    /// True if the link from this block to its successor must stay. The comparison with the first block is for an empty
-    /// block, which ends at its first byte.
+    /// True if the link from this block to its successor must stay. An empty block ends at its first byte. So also
+    /// compare the block with the first pinned block.
     /// </summary>
     public bool Holds(Block block, long lastByte) =>
         _first is not null && (block == _first || lastByte > _first.FirstByte);

@@ -4,8 +4,9 @@ using System.Runtime.InteropServices;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Joins short runs into one run, so that one write can send them. A filter leaves short runs, because the entries
-/// between them are for other readers. One pump uses the buffer for all its writers, one write after the other.
+/// Joins short runs into one run, so that one write can send all entries. A filter leaves short runs, because the
+/// filter rejects the entries between these runs. One pump uses the buffer for all its writers, one write after the
+/// other.
 /// </summary>
 sealed class RunBuffer
 {
@@ -13,7 +14,7 @@ sealed class RunBuffer
     public const int MaxBytes = 16 * 1024;
 
     /// <summary>
-    /// The buffer does not copy a longer run. To copy such a run would cost more than an additional system call.
+    /// The buffer does not copy a longer run. A copy of such a run would cost more than an additional system call.
     /// </summary>
     public const int MaxShortRun = 4 * 1024;
 

@@ -21,7 +21,7 @@ sealed class SequenceClock(Func<long>? timestamp = null)
 
     /// <summary>
     /// True after a group has created a log for transient messages. Readers then look for such logs. Read this property
-    /// after <see cref="Last"/>: if the last number belongs to a transient message, the property is then true.
+    /// after <see cref="Last"/>: if that number belongs to a transient message, this property is true.
     /// </summary>
     public bool HasTransientLogs
     {

@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Logs;
 /// </summary>
 /// <remarks>
 /// The main log and this log share one lock, and their messages share one sequence. So a reader of both logs receives
-/// all messages in the order of their publishes. A member that joined before the log existed opens its cursor at its
-/// next turn. This class keeps the first block until every such member has opened its cursor.
+/// all messages in the order in which they were published. A member that joined before the log existed opens its cursor
+/// at its next turn. This class keeps the first block until every such member has opened its cursor.
 /// </remarks>
 sealed class TransientLog
 {

@@ -12,7 +12,7 @@ sealed class HandedOverConnection(ConnectionContext connection, InlineWriter? in
     /// <summary>The socket. Null if the transport uses no socket.</summary>
     public Socket? Socket => connection.Features.Get<IConnectionSocketFeature>()?.Socket;
 
-    /// <summary>Canceled when the client is gone.</summary>
+    /// <summary>Canceled when the client has disconnected.</summary>
     public CancellationToken Closed => connection.ConnectionClosed;
 
     public void Abort() => connection.Abort(new ConnectionAbortedException("The server has aborted the connection."));

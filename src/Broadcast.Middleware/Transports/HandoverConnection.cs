@@ -12,8 +12,8 @@ namespace Broadcast.Middleware.Transports;
 /// Kestrel then disposes this object, but the socket stays open.
 /// </summary>
 /// <remarks>
-/// Invariant: after <see cref="HandOver"/>, calls of Kestrel have no effect on the socket. Before, only one side at a
-/// time uses the pipes: Kestrel until the end of the handshake, and the library afterwards.
+/// Invariant: after <see cref="HandOver"/>, calls of Kestrel have no effect on the socket. Before the handover, only
+/// one side at a time uses the pipes: Kestrel until the end of the handshake, and then the library.
 /// </remarks>
 sealed class HandoverConnection
     : ConnectionContext, IDuplexPipe, IConnectionTransportFeature, IConnectionItemsFeature, IConnectionLifetimeFeature
@@ -31,7 +31,7 @@ sealed class HandoverConnection
         Input = new Reader(this);
         Output = new Writer(this);
         Transport = this;
-        // Kestrel and middleware add features. These features must not stay in memory after the handover, so this
+        // Kestrel and middleware add features. These features must not stay in memory after the handover. So this
         // connection has its own collection instead of the collection of the inner connection.
         var features = new FeatureCollection(connection.Features);
         features.Set(this);
@@ -83,14 +83,14 @@ sealed class HandoverConnection
     /// <summary>True if the connection sends data on the thread that flushes the data.</summary>
     public bool SendsInline => _inlineWriter is not null;
 
-    /// <summary>The bytes of the client. Kestrel must not read after the first use.</summary>
+    /// <summary>The bytes of the client. Kestrel must not read after the library has started to read.</summary>
     public PipeReader ClientInput => _connection.Transport.Input;
 
-    /// <summary>The output to the client. Kestrel must not write after the first use.</summary>
+    /// <summary>The output to the client. Kestrel must not write after the library has started to write.</summary>
     public PipeWriter ClientOutput => _inlineWriter ?? _connection.Transport.Output;
 
     /// <summary>
-    /// Finds the connection of an HTTP/1.1 request. Returns null if the server has no such connection, or if
+    /// Finds the connection of an HTTP/1.1 request. Returns null if the server has no such connection. Returns null if
     /// middleware changes the bytes between the HTTP request and the socket, as TLS does.
     /// </summary>
     public static HandoverConnection? Find(IFeatureCollection requestFeatures) =>

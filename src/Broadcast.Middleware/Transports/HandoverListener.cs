@@ -29,10 +29,10 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
     /// of the listener.
     /// </summary>
     /// <remarks>
-    /// If the app is stopping, the method waits until these connections have ended. So the server does not end before
-    /// the drain. A filter that never returns can keep a connection open, so the wait is limited. Kestrel also disposes
-    /// a listener when the configuration of its endpoint changes. In this case, the clients of the endpoint stay
-    /// connected.
+    /// If the app is stopping, the method waits until these connections have ended. So the server does not stop before
+    /// the drain is complete. A filter that never returns can keep a connection open, so the wait is limited. Kestrel
+    /// also disposes a listener when the configuration of its endpoint changes. In this case, the clients of the
+    /// endpoint stay connected.
     /// </remarks>
     public async ValueTask DisposeAsync()
     {
@@ -46,7 +46,7 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
 
     public void Release()
     {
-        // A connection may be handed over after the server has given up, so the number can become 0 twice.
+        // A connection may be handed over after the server has stopped waiting, so the number can become 0 twice.
         if (Interlocked.Decrement(ref _uses) == 0) _idle.TrySetResult();
     }
 

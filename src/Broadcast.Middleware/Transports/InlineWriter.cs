@@ -171,7 +171,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
 
     /// <summary>
     /// Ends the output. Without an error, the writer first sends all written bytes, even bytes that are not flushed.
-    /// The server's own pipe does the same.
+    /// The server's own pipe also sends these bytes.
     /// </summary>
     public override void Complete(Exception? exception = null)
     {
@@ -210,7 +210,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (_sent != _flushed) _sent += Send(_buffer.AsSpan(_sent, _flushed - _sent));
     }
 
-    /// <summary>Returns the number of bytes that the socket takes at once.</summary>
+    /// <summary>Sends bytes and returns the number of bytes that the socket takes at once.</summary>
     int Send(ReadOnlySpan<byte> bytes)
     {
         try
@@ -347,7 +347,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         lock (this)
         {
             _buffer.AsSpan(_sent, _end - _sent).CopyTo(buffer);
-            // A pending send still reads the old buffer. The garbage collector frees that buffer later.
+            // A pending send still reads the old buffer. In this case, the garbage collector frees the old buffer
+            // later.
             if (!_isSending) ArrayPool<byte>.Shared.Return(_buffer!);
             _buffer = buffer;
             _flushed -= _sent;
