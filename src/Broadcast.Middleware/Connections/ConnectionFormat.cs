@@ -11,8 +11,8 @@ abstract class ConnectionFormat
     public virtual bool IsReliable => false;
 
     /// <summary>
-    /// Returns the encoder for the home group or for other logs. Null means that the client receives the frames of the
-    /// log without a conversion.
+    /// Returns the encoder for the log of the home group, or for all other logs. Null if the client receives the frames
+    /// of the log unchanged.
     /// </summary>
     public virtual EntryEncoder? GetEncoder(bool isHomeGroup) => null;
 
