@@ -70,7 +70,7 @@ sealed class GroupNameScope
         public (int Kind, int Length, bool HasPort) Specificity =>
             (Host == Any ? 0 : IsSubdomain ? 1 : 2, Host.Length, Port is not null);
 
-        /// <summary>Parses the text as routing does.</summary>
+        /// <summary>Parses the text in the same way as the routing of ASP.NET Core.</summary>
         public static RequiredHost Parse(string text)
         {
             var parts = text.Split(':');

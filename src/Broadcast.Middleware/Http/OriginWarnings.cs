@@ -10,7 +10,7 @@ namespace Broadcast.Middleware.Http;
 /// </remarks>
 sealed class OriginWarnings(BroadcastLogger logger)
 {
-    // Clients choose the origin. So these constants limit the memory and the size of the log.
+    // A client can send any origin, so these constants limit the memory and the size of the log.
     const int MaxOrigins = 100;
     const int MaxLength = 255;
 
@@ -31,7 +31,9 @@ sealed class OriginWarnings(BroadcastLogger logger)
         logger.OriginRefused(origin, request.IsHttps ? "https" : "http", Clean(request.Headers.Host.ToString()));
     }
 
-    /// <summary>Replaces a text that does not fit into one log line.</summary>
+    /// <summary>
+    /// Replaces a text that is too long, or that contains a space, a control character or a non-ASCII character.
+    /// </summary>
     static string Clean(string text) =>
         text.Length <= MaxLength && text.All(static character => character is > ' ' and < '\x7F') ? text : Invalid;
 }
