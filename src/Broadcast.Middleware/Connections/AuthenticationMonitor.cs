@@ -21,7 +21,8 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // These times are in ticks of UTC. The value Ended never changes, because the server closes the connection.
+    // These times are in ticks of UTC. After _expires has the value Ended, _expires never changes, because the server
+    // closes the connection.
     long _expires;
     long _nextRevalidation;
     int _isChecking;

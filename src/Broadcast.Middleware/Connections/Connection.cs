@@ -37,7 +37,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
     ConnectionFilters? _filters; // Null without subscription filters. The lock of JoinedGroups guards this field.
-    TokenBucketRateLimiter? _rateLimiter; // Null until the first message, and without a limit.
+    TokenBucketRateLimiter? _rateLimiter; // Null until the first message, or if there is no limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
     volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
     int _endReason = NotEnding;
@@ -217,8 +217,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Replaces the user and the expiration. Returns false if the authentication has expired. The caller holds the
-    /// membership lock.
+    /// Replaces the user and the expiration. Returns false if the authentication has expired or the connection is
+    /// closing. The caller holds the membership lock.
     /// </summary>
     /// <param name="user">The user, with the same ID as before.</param>
     /// <param name="expires">See <see cref="MonitorAuthentication"/>.</param>

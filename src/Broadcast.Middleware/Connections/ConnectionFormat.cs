@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Connections;
 /// <summary>The format in which a connection receives messages.</summary>
 abstract class ConnectionFormat
 {
-    /// <summary>True if the client acknowledges messages and can reconnect.</summary>
+    /// <summary>True if the format has acknowledgements, which a reconnect needs.</summary>
     public virtual bool IsReliable => false;
 
     /// <summary>

@@ -60,7 +60,7 @@ sealed class DrainSchedule : IDisposable
         }
     }
 
-    /// <summary>The number of HTTP requests that stay open for connections of all broadcasts.</summary>
+    /// <summary>The number of open HTTP requests that serve connections of all broadcasts.</summary>
     public int OpenRequests
     {
         get
@@ -111,8 +111,8 @@ sealed class DrainSchedule : IDisposable
     }
 
     /// <summary>
-    /// Aborts all connections after the shutdown timeout, because Kestrel aborts only the connections that it serves.
-    /// A second later, the server no longer waits for connections.
+    /// Aborts all connections after the shutdown timeout, because Kestrel aborts only the connections that Kestrel
+    /// serves. A second later, the server no longer waits for connections.
     /// </summary>
     void StartTimeout(TimeSpan shutdownTimeout)
     {

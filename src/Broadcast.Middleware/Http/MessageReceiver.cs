@@ -60,7 +60,7 @@ sealed class MessageReceiver(
             var reading = Reader.ReadAsync();
             while (true)
             {
-                // While the connection is idle, this method waits for the socket directly. An async method in between
+                // While the connection is idle, this method waits for the socket directly. An additional async method
                 // would keep a second state machine in memory.
                 var item = Reader.Take(await reading);
                 if (item == ReceivedItem.Close) return await AnswerCloseAsync();
@@ -126,8 +126,8 @@ sealed class MessageReceiver(
     }
 
     /// <summary>
-    /// Waits until the protocol has handled the current message. If the wait takes long, the server answers control
-    /// frames during the wait.
+    /// Waits until the protocol has handled the current message. If the wait takes a long time, the server answers
+    /// control frames during the wait.
     /// </summary>
     async Task<HandledMessage> WaitForHandlerAsync(Task handling)
     {
@@ -275,8 +275,9 @@ sealed class MessageReceiver(
     }
 
     /// <summary>
-    /// Detects a handler that takes long. One timer watches all messages of a connection, because a timer for each
-    /// message would be expensive. The watch ends when its timer finds no handler, so an idle connection has no watch.
+    /// Detects a handler that takes a long time. One timer watches all messages of a connection, because a timer for
+    /// each message would be expensive. The watch ends when its timer finds no handler, so an idle connection has no
+    /// watch.
     /// </summary>
     sealed class HandlerWatch
     {

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Http;
 /// <summary>Logs a warning when an endpoint refuses the pages of an origin for the first time.</summary>
 /// <remarks>
 /// A browser reports a refused handshake only as close code 1006. So a developer can find the cause only in the log of
-/// the server. Usually, a proxy has replaced the header <c>Host</c>.
+/// the server. The usual cause is a proxy that replaces the header <c>Host</c>.
 /// </remarks>
 sealed class OriginWarnings(BroadcastLogger logger)
 {

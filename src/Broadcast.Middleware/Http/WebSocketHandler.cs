@@ -70,8 +70,8 @@ sealed class WebSocketHandler(
         RunAsync(context, connection, transport, protocol, isNew: true);
 
     /// <summary>
-    /// Serves a client that reconnects. If the client cannot reconnect, the server completes the handshake and sends a
-    /// close code. Microsoft's Web PubSub clients treat an HTTP error as temporary and would try again.
+    /// Serves a client that reconnects. If the client cannot reconnect, the server completes the handshake and closes
+    /// the WebSocket. Microsoft's Web PubSub clients treat an HTTP error as temporary and would try again.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="request">The properties of the request.</param>
@@ -363,7 +363,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Returns true if neither side closed the connection and the client did not violate the protocol.
+    /// Returns true if neither side closed the connection with a close code, and the client did not violate the
+    /// protocol.
     /// </summary>
     static bool MayReconnect(Connection connection, WebSocketCloseStatus? closedByPeer, Exception? failure) =>
         connection is { Session: not null, WasOpened: true, Writer.ClosingStatus: null }
