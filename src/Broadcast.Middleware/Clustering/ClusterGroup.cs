@@ -48,8 +48,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Starts the log after the subscription has succeeded. The method adds the retained values from before the
-    /// history, appends the history, and then appends the messages that arrived before this call.
+    /// Starts the log after the subscription has succeeded. The method adds the retained values that are older than the
+    /// history, and appends the history. Then the method appends the messages that arrived before this call.
     /// </summary>
     /// <returns>False if messages are already missing.</returns>
     /// <exception cref="InvalidDataException">A message is missing or invalid.</exception>
@@ -90,8 +90,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Breaks the group, because messages are permanently missing. The server closes the connection of each member
-    /// after its cursor has reached the end of the log.
+    /// Marks the group as broken, because messages are permanently missing. The server closes the connection of each
+    /// member after the cursor of the member has reached the end of the log.
     /// </summary>
     public void Break()
     {

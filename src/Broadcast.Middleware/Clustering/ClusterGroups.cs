@@ -13,7 +13,7 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="idWindow">See <see cref="BroadcastOptions.MessageIdWindow"/>.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
-/// <param name="tracing">Creates a span for each message that has the span of its publisher.</param>
+/// <param name="tracing">Creates a span for each message that contains the <c>traceparent</c> of the publisher.</param>
 sealed class ClusterGroups(
     IBackplane backplane,
     GroupDirectory directory,
@@ -91,9 +91,9 @@ sealed class ClusterGroups(
     }
 
     /// <summary>
-    /// Breaks a group, because messages are missing. Invariant: this method takes no lock of this class, because the
-    /// caller may hold the lock of the backplane. The subscription ends when the last member leaves, or before the next
-    /// member joins.
+    /// Marks a group as broken, because messages are missing. Invariant: this method takes no lock of this class,
+    /// because the caller may hold the lock of the backplane. The subscription ends when the last member leaves, or
+    /// before the next member joins.
     /// </summary>
     public void OnLost(string name)
     {
@@ -208,7 +208,7 @@ sealed class ClusterGroups(
     }
 
     /// <summary>
-    /// Decodes the retained values from before the history. The result does not contain invalid messages.
+    /// Decodes the retained values that are older than the history. The result does not contain invalid messages.
     /// </summary>
     List<(long Offset, ClusterMessage Message)> DecodeRetained(IReadOnlyList<RetainedMessage> retained, Position start)
     {

@@ -70,8 +70,8 @@ sealed class ClusterReceiver(
     }
 
     /// <summary>
-    /// Closes all connections and reopens the inbox. Messages to single connections may be missing, and this node
-    /// cannot find the affected connections.
+    /// Closes all connections and reopens the inbox. Messages to single connections may be missing, and this node does
+    /// not know the affected connections.
     /// </summary>
     void OnInboxLost()
     {

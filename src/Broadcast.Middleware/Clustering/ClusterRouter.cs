@@ -194,7 +194,8 @@ sealed class ClusterRouter(
             var nodes = await remote.SendAsync(recipients, bytes, message.IsTransient, cancellationToken);
             OnPublished();
             entry?.Complete(null);
-            // The earlier publish may not have reached all nodes. Each node drops a message that it already has.
+            // A repeated publish also sends the message, because the earlier publish may not have reached all nodes.
+            // Each node drops a message that the node has already received.
             return result with { RemoteNodes = nodes, IsDuplicate = result.IsDuplicate && nodes == 0 };
         }
         catch (BackplaneException exception) when (MayDeliverLocally(message, exception))
@@ -229,7 +230,7 @@ sealed class ClusterRouter(
 
     /// <summary>
     /// Creates the ID that links the copies of a message. The first publish of a message with an ID may have reached
-    /// only some of the groups, so a repeated publish gets the same result.
+    /// only some of the groups. So this method returns the same copy ID for a repeated publish.
     /// </summary>
     static long CreateCopyId(Message message, IReadOnlyCollection<string> names)
     {

@@ -4,15 +4,15 @@ namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
 /// Links the copies of a message to several groups when the copies arrive on this node. A reader can then recognize a
-/// copy of a message that it has already read. The tracker stores nothing for each reader.
+/// copy of a message that the reader has already read. The tracker stores nothing for each reader.
 /// </summary>
 /// <param name="idWindow">
 /// See <see cref="BroadcastOptions.MessageIdWindow"/>. After this time, another message can have the same ID.
 /// </param>
 sealed class CopyTracker(TimeSpan idWindow)
 {
-    // The number of messages that the tracker remembers. Only messages to several groups count. The tracker does not
-    // recognize copies of older messages.
+    // The maximum number of messages that the tracker stores. Only messages to several groups count. The tracker does
+    // not recognize copies of older messages.
     const int MaxMessages = 16 * 1024;
 
     readonly Dictionary<long, (EntryCopy Copy, DateTimeOffset PublishedAt)> _newest = [];
@@ -39,7 +39,7 @@ sealed class CopyTracker(TimeSpan idWindow)
                 if (known.LogName != group) continue;
                 // The node has left and rejoined the group, so the history delivers the same copy again.
                 if (known.Position == position) return known;
-                // A group receives a message once. So this copy belongs to another message.
+                // A group receives a message once. So this copy belongs to another message with the same ID.
                 earlier = null;
                 break;
             }

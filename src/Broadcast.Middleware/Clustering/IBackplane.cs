@@ -71,18 +71,19 @@ public interface IBackplane
     /// the group within the window. The check and the publish are one atomic step.
     /// </summary>
     /// <remarks>
-    /// The backplane remembers an ID from the publish until the end of its window. The backplane need not remember the
-    /// ID of a publish that the cluster has lost.
+    /// The backplane stores an ID until the end of the window. The window starts with the publish. If the cluster loses
+    /// a message, the backplane may also lose the ID.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="id">The ID: 1 to 128 characters.</param>
-    /// <param name="window">How long the backplane remembers the ID.</param>
+    /// <param name="window">The time for which the backplane stores the ID.</param>
     /// <param name="message">The message. The call copies the message before it returns.</param>
     /// <param name="history">See <see cref="PublishAsync"/>.</param>
     /// <param name="key">See <see cref="PublishAsync"/>.</param>
     /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
     /// <returns>
-    /// The position of the first message with this ID, and whether this call published nothing because of that message.
+    /// The position of the first message with this ID. <c>IsDuplicate</c> is true if an earlier call published that
+    /// message, so that this call published nothing.
     /// </returns>
     /// <exception cref="InvalidOperationException">See <see cref="PublishAsync"/>.</exception>
     /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
@@ -96,8 +97,8 @@ public interface IBackplane
         CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Delivers a message to every subscribed node, including this node, but does not number or store the message. A
-    /// node receives the message after each message that an earlier call of this node has published to the group.
+    /// Delivers a message to every subscribed node, including this node, but does not number or store the message. Each
+    /// node receives the message after all messages that earlier calls on this node have published to the group.
     /// </summary>
     /// <remarks>
     /// A node that has to catch up with the group may miss the message. Every other node receives the message at the
@@ -137,7 +138,8 @@ public interface IBackplane
 
     /// <summary>
     /// Adds a member of this node to a group, or changes the value of the member. The member stays until a call of
-    /// <see cref="RemoveMember"/>, or until its node has been dead for about 15 seconds.
+    /// <see cref="RemoveMember"/>. If the node of the member fails, the backplane removes the member after about 15
+    /// seconds.
     /// </summary>
     /// <remarks>
     /// Calls for one member take effect in the order of the calls. While the cluster is unreachable, the backplane

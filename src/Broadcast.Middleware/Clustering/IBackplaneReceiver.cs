@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Receives messages from an <see cref="IBackplane"/>. The backplane must not overlap calls for the same group. Each
-/// call returns quickly.
+/// Receives messages from an <see cref="IBackplane"/>. Calls for the same group must not overlap. Each call returns
+/// quickly.
 /// </summary>
 public interface IBackplaneReceiver
 {

@@ -31,7 +31,10 @@ public sealed class InMemoryCluster
         foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());
     }
 
-    /// <summary>Runs an action with a group. A group exists while it has a node, a member or a message.</summary>
+    /// <summary>
+    /// Runs an action with a group. A group exists while the group has a subscribed node, a member, a history or a
+    /// retained message.
+    /// </summary>
     T With<T>(string name, Func<Channel, T> act)
     {
         while (true)
@@ -67,7 +70,7 @@ public sealed class InMemoryCluster
 
         public bool IsRemoved { get; set; }
 
-        /// <summary>True if the channel contains no data, so that the cluster can remove it.</summary>
+        /// <summary>True if the cluster can remove the channel, because the channel contains no data.</summary>
         public bool IsEmpty =>
             _nodes.Count == 0 && _members.Count == 0 && _limits is null && _retained.Count == 0;
 
@@ -108,7 +111,8 @@ public sealed class InMemoryCluster
                 throw;
             }
 
-            // A receiver that throws an exception must not turn a repeated publish into a second message.
+            // Record the position before the delivery. If a receiver throws an exception, a repeated publish must not
+            // publish a second message.
             entry.Complete(new(_epoch, _offset + 1));
             return (Publish(message, history, null), false);
         }

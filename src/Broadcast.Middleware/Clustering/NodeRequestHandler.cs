@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="router">Delivers messages and commands on this node.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="presence">Sets the states of members.</param>
-/// <param name="tracing">Creates a span for each message that has the span of its publisher.</param>
+/// <param name="tracing">Creates a span for each message that contains the <c>traceparent</c> of the publisher.</param>
 sealed class NodeRequestHandler(
     RemoteConnections remote,
     LocalRouter router,

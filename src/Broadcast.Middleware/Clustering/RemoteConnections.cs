@@ -34,7 +34,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <summary>The ID of this node.</summary>
     public string Node { get; } = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
 
-    /// <summary>The group through which other nodes reach this node.</summary>
+    /// <summary>The group to which other nodes send messages for this node.</summary>
     public string Inbox => InboxOf(Node);
 
     /// <summary>True after the broadcast has ended.</summary>
@@ -126,7 +126,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
         catch (BackplaneException exception) when (exception.DeliverLocally && !Array.TrueForAll(sends, IsForThisNode))
         {
-            // If this exception asked for a local delivery, the app would consider the message local and repeat it.
+            // The new exception does not ask for a local delivery. Otherwise, the result would say that only this node
+            // received the message.
             throw new BackplaneException(
                 "Only some nodes with recipients received the message, because the cluster became unreachable. Try " +
                 "again later, if the recipients can handle a repeated message.",
@@ -221,7 +222,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         lock (_gate)
         {
             Volatile.Write(ref _lossesWhenOpened, losses);
-            // Since this subscription began, the cluster may have lost messages again. Then the inbox is not open.
+            // The cluster may have lost messages again after the subscription began. In this case, the inbox is not
+            // open.
             if (!IsOpen) return;
             foreach (var connection in _unannounced) AnnounceLocked(connection);
             _unannounced.Clear();

@@ -8,11 +8,11 @@ namespace Broadcast.Middleware;
 /// <param name="isRemoved">See <see cref="IsRemoved"/>.</param>
 public readonly struct RetainedKey(string name, bool isRemoved) : IEquatable<RetainedKey>
 {
-    /// <summary>The key: 1 to 256 characters without unpaired surrogates. Upper and lower case differ.</summary>
+    /// <summary>The key: 1 to 256 characters without unpaired surrogates. The key is case-sensitive.</summary>
     public string Name { get; } = name;
 
     /// <summary>
-    /// False if the message becomes the retained value of the key. True if the group then has no retained value of
+    /// False if the message becomes the retained value of the key. True if the message removes the retained value of
     /// the key: see <see cref="Message.RemoveKey"/>.
     /// </summary>
     public bool IsRemoved { get; } = isRemoved;

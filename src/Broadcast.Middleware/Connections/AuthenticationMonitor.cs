@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump
-/// calls the monitor at each heartbeat.
+/// Closes a connection when its authentication expires, or when an <see cref="IConnectionRevalidator"/> rejects the
+/// connection. The pump calls the monitor at each heartbeat.
 /// </summary>
 /// <remarks>
 /// A connection keeps its monitor when the client reconnects. Otherwise, a client that reconnects often could postpone
@@ -21,7 +21,8 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // These times are in ticks of UTC. The value Ended is final, because the server then closes the connection.
+    // These times are in ticks of UTC. After _expires has the value Ended, _expires never changes, because the server
+    // closes the connection.
     long _expires;
     long _nextRevalidation;
     int _isChecking;
@@ -59,7 +60,8 @@ sealed class AuthenticationMonitor : IDisposable
     }
 
     /// <summary>
-    /// Sets the time at which the authentication of a reconnect expires. Null if the authentication never expires.
+    /// Sets the time at which the authentication expires, after the client has reconnected. Null if the authentication
+    /// never expires.
     /// </summary>
     public void SetExpiration(DateTimeOffset? expires, RenewableTicket? ticket)
     {
@@ -81,7 +83,7 @@ sealed class AuthenticationMonitor : IDisposable
         }
     }
 
-    /// <summary>Returns true if the authentication expires before this time. Null means never.</summary>
+    /// <summary>Returns true if the authentication expires before this time. Null is later than every time.</summary>
     public bool ExpiresBefore(DateTimeOffset? time) => Volatile.Read(ref _expires) < (time?.UtcTicks ?? Never);
 
     public void OnHeartbeat()
@@ -93,7 +95,7 @@ sealed class AuthenticationMonitor : IDisposable
         // The revalidator is app code and may be slow. A separate task keeps the pump free for its other connections.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
         else if (TryEnd(now)) Expire();
-        // Another request has extended the authentication a moment ago.
+        // Another request has just extended the authentication.
         else Volatile.Write(ref _isChecking, 0);
     }
 
@@ -115,7 +117,9 @@ sealed class AuthenticationMonitor : IDisposable
 
     long Now => _time.GetUtcNow().UtcTicks;
 
-    /// <summary>Extends an expired authentication if another request has renewed its cookie.</summary>
+    /// <summary>
+    /// Extends an expired authentication if another request has renewed the cookie of the connection.
+    /// </summary>
     void ExtendIfRenewed(long now)
     {
         var expires = Volatile.Read(ref _expires);
@@ -158,8 +162,8 @@ sealed class AuthenticationMonitor : IDisposable
         {
             if (_ended.IsCancellationRequested) return;
             _connection.CloseFailed(exception);
-            // If the loss of the client canceled the check, the connection stays open for a reconnect. So check again
-            // at the next heartbeat.
+            // If the check was canceled because the client disconnected, the connection waits for a reconnect. So check
+            // again at the next heartbeat.
             if (_connection.Writer.ClosingStatus is null) Volatile.Write(ref _isChecking, 0);
         }
     }

@@ -37,7 +37,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
     ConnectionFilters? _filters; // Null without subscription filters. The lock of JoinedGroups guards this field.
-    TokenBucketRateLimiter? _rateLimiter; // Null until the first message, and without a limit.
+    TokenBucketRateLimiter? _rateLimiter; // Null until the first message, or if there is no limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
     volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
     int _endReason = NotEnding;
@@ -75,8 +75,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public DateTimeOffset ConnectedAt => new(_connectedAtTicks, TimeSpan.Zero);
     public IPAddress? RemoteAddress { get; private set; }
 
-    // The getter creates the anonymous principal when first used. An idle connection then needs no principal.
-    // Another thread may set the user at the same time, and the getter must not replace that user.
+    // The getter creates the anonymous principal at the first read. So a connection needs no principal if the app never
+    // reads this property. Another thread may set the user at the same time, and the getter must not replace that user.
     public ClaimsPrincipal User =>
         _user ?? Interlocked.CompareExchange(ref _user, new ClaimsPrincipal(new ClaimsIdentity()), null) ?? _user;
     public IReadOnlyDictionary<string, object?> RouteValues => _routeValues ?? NoRouteValues;
@@ -198,8 +198,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public bool HasUserOf(ConnectionRequest request)
     {
         var isAuthenticated = request.User is { Identity.IsAuthenticated: true };
-        // If a filter has set the user, the request of the reconnect can be anonymous. The same applies to an extended
-        // authentication. The token proves the identity.
+        // If a filter has set the user or the app has extended the authentication, the request that reconnects can be
+        // anonymous. The reconnection token proves the identity.
         if ((IsUserSetByFilter || IsExtended) && request.UserId is null && !isAuthenticated) return true;
         // An anonymous request must not replace an authenticated user without an ID.
         return request.UserId == UserId && (isAuthenticated || _user is not { Identity.IsAuthenticated: true });
@@ -217,8 +217,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Replaces the user and the expiration. Returns false if the authentication has expired. The caller holds the
-    /// membership lock.
+    /// Replaces the user and the expiration. Returns false if the authentication has expired or the connection is
+    /// closing. The caller holds the membership lock.
     /// </summary>
     /// <param name="user">The user, with the same ID as before.</param>
     /// <param name="expires">See <see cref="MonitorAuthentication"/>.</param>
@@ -376,7 +376,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         if (IsGone) return new(false);
         var log = OpenPrivateLog();
-        // The other half of the backlog is for other messages.
+        // If private messages fill half of the backlog, wait. The other half is for messages of groups.
         if (!log.TryAppend(message, metadata, Settings.MaxBacklogBytes / 2))
             return SendWhenRoomAsync(log, message, metadata, cancellationToken);
         Writer.Post();
@@ -445,7 +445,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
 
     /// <summary>
-    /// Monitors the authentication of the newest request. After a reconnect, only the time of the expiration changes.
+    /// Monitors the authentication of the newest request. After a reconnect, the existing monitor gets the new
+    /// expiration.
     /// </summary>
     /// <param name="expires">
     /// The time at which the authentication expires. Null if the authentication never expires.
@@ -518,7 +519,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void OnHeartbeat()
     {
         _authentication?.OnHeartbeat();
-        // A connect filter may wait for several messages. Invalid messages must not keep the client connected.
+        // The timeout covers all messages that connect filters receive. So a client cannot stay connected by sending
+        // invalid messages.
         var isWaiting = _receiveState is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
             || (_receiveState == ReceiveState.Reading && !WasOpened);
         if (!isWaiting) return;

@@ -3,8 +3,8 @@ using Broadcast.Middleware.Delivery;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// The subscription filters of a connection, independent of its memberships. Only a connection with filters has this
-/// object. The lock of the connection's groups guards the object.
+/// The subscription filters of a connection. A connection creates this object when it gets its first filter. The lock
+/// of <c>Connection.JoinedGroups</c> guards the filters of the app.
 /// </summary>
 /// <param name="fromUrl">The filter in the URL of the client. Null if the URL has no filter.</param>
 sealed class ConnectionFilters(SubscriptionFilter? fromUrl)
@@ -24,7 +24,7 @@ sealed class ConnectionFilters(SubscriptionFilter? fromUrl)
     /// Returns the number of groups that have a filter of the app, but that the client has left.
     /// </summary>
     /// <param name="joined">The groups of the connection.</param>
-    /// <param name="joining">A group that does not count, because the client joins it again.</param>
+    /// <param name="joining">A group to exclude from the number, because the client joins this group.</param>
     public int CountLeft(List<Membership> joined, string joining)
     {
         var count = _fromServer.Count - (_fromServer.ContainsKey(joining) ? 1 : 0);

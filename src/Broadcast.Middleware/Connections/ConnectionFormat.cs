@@ -7,12 +7,12 @@ namespace Broadcast.Middleware.Connections;
 /// <summary>The format in which a connection receives messages.</summary>
 abstract class ConnectionFormat
 {
-    /// <summary>True if the client acknowledges messages and can reconnect.</summary>
+    /// <summary>True if the format has acknowledgements, which a reconnect needs.</summary>
     public virtual bool IsReliable => false;
 
     /// <summary>
-    /// Returns the encoder for the home group or for other logs. Null means that the client receives the frames of the
-    /// log without a conversion.
+    /// Returns the encoder for the log of the home group, or for all other logs. Null if the client receives the frames
+    /// of the log unchanged.
     /// </summary>
     public virtual EntryEncoder? GetEncoder(bool isHomeGroup) => null;
 

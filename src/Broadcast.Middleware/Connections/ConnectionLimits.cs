@@ -18,7 +18,9 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     readonly Lock _gate = new();
     int _count;
 
-    /// <summary>Counts a connection, or returns the limit that the connection would exceed.</summary>
+    /// <summary>
+    /// Counts a connection. If the connection would exceed a limit, the method returns this limit and counts nothing.
+    /// </summary>
     /// <param name="userId">
     /// The ID of the user. Null for an anonymous client. Anonymous clients have no limit per user.
     /// </param>
@@ -55,8 +57,8 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     }
 
     /// <summary>
-    /// Counts a connection for another address, without a check of the limit. The limits already count the connection,
-    /// and its client must be able to reconnect.
+    /// Counts a connection for a new address, without a check of the limit. A client whose address has changed must be
+    /// able to reconnect.
     /// </summary>
     public void Move(IPAddress? from, IPAddress? to)
     {
@@ -69,7 +71,8 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
 
     /// <summary>
     /// Returns the address to count: an IPv4 address, or the first 64 bits of an IPv6 address. An internet provider
-    /// usually assigns these 64 bits to one customer. Returns null if the address is unknown or there is no limit.
+    /// usually assigns these 64 bits to one customer. Returns null if the address is unknown or there is no limit per
+    /// address.
     /// </summary>
     public IPAddress? GetCountedAddress(IPAddress? remote)
     {

@@ -101,7 +101,7 @@ sealed class ConnectionManager : IDisposable
     /// <summary>The number of connections, including disconnected connections.</summary>
     public int Count => _connections.Count;
 
-    /// <summary>The number of HTTP requests that stay open for connections.</summary>
+    /// <summary>The number of open HTTP requests that serve a connection.</summary>
     public int OpenRequests => Volatile.Read(ref _openRequests);
 
     /// <summary>The connections of this node.</summary>
@@ -111,7 +111,8 @@ sealed class ConnectionManager : IDisposable
     public Connection? Find(string connectionId) => _connections.GetValueOrDefault(connectionId);
 
     /// <summary>
-    /// Admits a request as a connection. If the server must refuse the request, the method returns null and the reason.
+    /// Creates the connection of a request. If the server must refuse the request, the method returns null and the
+    /// reason.
     /// </summary>
     /// <param name="request">The request.</param>
     /// <param name="refusal">
@@ -181,9 +182,9 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed. The other
-    /// limits already count the connection of the client. So requests that reconnect have separate limits with the same
-    /// values.
+    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed. The normal
+    /// limits already count the connection of the client. So the manager counts these requests separately, with the
+    /// same maximum values.
     /// </summary>
     public RefusalReason BeginRecovery(ConnectionRequest request) =>
         _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
@@ -196,9 +197,9 @@ sealed class ConnectionManager : IDisposable
         _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>
-    /// Counts a request that cannot reconnect and waits for the end of its close handshake. Returns the limit that the
-    /// request would exceed. These limits are separate, so that refused requests do not use up the limits for clients
-    /// that can reconnect.
+    /// Counts the request of a client that cannot reconnect, until the end of the close handshake. Returns the limit
+    /// that the request would exceed. The manager counts these requests separately, so that refused requests do not use
+    /// up the limits for clients that can reconnect.
     /// </summary>
     public RefusalReason BeginRefusal(string? userId, IPAddress? address) =>
         _refusalLimits.Enter(userId, _limits.GetCountedAddress(address));
@@ -221,8 +222,8 @@ sealed class ConnectionManager : IDisposable
     /// method closes the connection and returns false. The method also returns false if the connection has ended.
     /// </summary>
     /// <remarks>
-    /// Invariant: the change holds the membership lock. So <see cref="Remove"/> runs before the change and prevents it,
-    /// or runs after the change and removes the new user.
+    /// Invariant: the change holds the membership lock. So a call of <see cref="Remove"/> before the change prevents
+    /// the change, and any later call uses the new user.
     /// </remarks>
     /// <param name="connection">The connection.</param>
     /// <param name="user">The user.</param>
@@ -258,7 +259,7 @@ sealed class ConnectionManager : IDisposable
 
     /// <summary>
     /// Replaces the authentication of a connection. Returns false if the connection has another user, another URL, or
-    /// an expired authentication. Also returns false if the connection has ended.
+    /// an expired authentication. The method also returns false if the connection is closing or has ended.
     /// </summary>
     public bool TryExtendAuthentication(Connection connection, AuthenticationExtension extension)
     {
@@ -284,8 +285,8 @@ sealed class ConnectionManager : IDisposable
         // connection.
         _limits.Leave(connection.UserId, connection.CountedAddress);
         Unregister(connection);
-        // Call the observer after the registry. A presence watch that starts now does not list the connection, and the
-        // observer notifies earlier watches.
+        // Call the observer after the registry. A presence watcher that starts now does not list the connection, and
+        // the observer notifies earlier watchers.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
@@ -306,7 +307,7 @@ sealed class ConnectionManager : IDisposable
         connection.CanReconnect ? _options.MaxUnacknowledgedBytes : 0,
         _options.MaxUnacknowledgedMessages,
         // The maximum number of logs to track. A connection reads the logs of its groups, the log of all connections,
-        // and its private log. The factor 2 also allows the same number of logs that the connection has left.
+        // and its private log. The factor 2 adds room for the same number of logs that the connection no longer reads.
         2 * (_options.MaxGroupsPerConnection + 2));
 
     void Watch(Connection connection, DateTimeOffset? authenticationExpires, RenewableTicket? ticket)

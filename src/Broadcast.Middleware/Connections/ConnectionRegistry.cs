@@ -82,7 +82,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
     public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _groups.Members(group);
 
     /// <summary>
-    /// Returns at most this number of group members. The call allocates memory only for these members.
+    /// Returns at most <paramref name="count"/> members of a group. The call allocates memory only for these members.
     /// </summary>
     public IReadOnlyList<IBroadcastConnection> TakeGroupMembers(string group, int count) => _groups.Take(group, count);
 

@@ -20,7 +20,8 @@ namespace Broadcast.Middleware.Connections;
 /// </param>
 /// <param name="Ticket">The cookie of the request. Null if the cookie cannot be renewed.</param>
 /// <param name="Filter">
-/// The filter in the URL. Null without a filter. After a reconnect, the filter of the first request stays in effect.
+/// The filter in the URL. Null if the URL has no filter. After a reconnect, the filter of the first request stays in
+/// effect.
 /// </param>
 sealed record ConnectionRequest(
     ConnectionTransport Transport,

@@ -36,9 +36,9 @@ static class Drain
         }
 
         // The server cannot send an answer after the close frame. Without an answer, the client would repeat its
-        // request on another node. So wait until the server has answered, then close. The wait can take time, because
-        // the server may itself need an answer from another node. The last quarter of the time is for clients that
-        // answer the last close frames.
+        // request on another node. So wait until the server has answered, and then close the connection. The wait can
+        // take time, because the server may itself need an answer from another node. In the last quarter of the
+        // timeout, clients can answer the last close frames.
         var deadline = timeout * 3 / 4;
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {

@@ -29,7 +29,7 @@ public interface IConnectionRegistry
     IEnumerable<IBroadcastConnection> Connections { get; }
 
     /// <summary>
-    /// Adds a connection before the server answers its handshake. If a connect filter sets another user, the server
+    /// Adds a connection before the server answers the handshake. If a connect filter sets another user, the server
     /// removes the connection and adds the connection again.
     /// </summary>
     /// <returns>False if the registry refuses the connection or already contains the connection.</returns>

@@ -57,7 +57,7 @@ sealed class Memberships(
     /// <param name="connection">The connection.</param>
     /// <param name="group">The name of the group.</param>
     /// <param name="isByClient">
-    /// True if the client leaves the group itself. The filter of the app then stays in effect.
+    /// True for a leave at the request of the client. The filter of the app then stays in effect.
     /// </param>
     public bool Leave(Connection connection, string group, bool isByClient)
     {
@@ -74,7 +74,7 @@ sealed class Memberships(
     }
 
     /// <summary>Leaves every group and prevents further joins.</summary>
-    /// <returns>The groups. Null for each call after the first.</returns>
+    /// <returns>The groups that the connection has left. Null for each call after the first.</returns>
     public IReadOnlyList<string>? LeaveAll(Connection connection)
     {
         lock (connection.JoinedGroups)
@@ -93,11 +93,11 @@ sealed class Memberships(
     public PrivateLog OpenPrivateLog(Connection connection, ref PrivateLog? privateLog)
     {
         // Invariant: this method takes no membership lock, because a deadlock would be possible. The backplane may call
-        // this method while it holds its own lock. A leave holds the membership lock and may wait for the lock of the
-        // backplane.
+        // this method while the backplane holds its own lock. A leave holds the membership lock and may wait for the
+        // lock of the backplane.
         var log = directory.CreatePrivateLog();
         var options = connection.CreateJoinOptions(null, default);
-        // Another thread may find the log before the cursor exists. This lock delays the append of that thread.
+        // Another thread may get the log before the writer has the cursor. This lock delays an append by that thread.
         lock (log.Gate)
         {
             var bookmark = options.KeepsUnacknowledged ? new Bookmark(log) : null;

@@ -34,8 +34,8 @@ sealed class PrivateLog(MessageLog log, Cursor cursor)
     }
 
     /// <summary>
-    /// Adds a sender to the queue. The task completes when no earlier sender waits. Call <see cref="LeaveQueueAsync"/>
-    /// afterwards.
+    /// Adds a sender to the queue. The task completes when all earlier senders have left the queue. Call
+    /// <see cref="LeaveQueueAsync"/> afterwards.
     /// </summary>
     public Task EnterQueue(TaskCompletionSource sender)
     {

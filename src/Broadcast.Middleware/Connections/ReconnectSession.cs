@@ -32,7 +32,7 @@ sealed class ReconnectSession(
     // The token that the client receives on the current transport. Null for the first transport.
     string? _transportToken;
 
-    // The claim that waits for the end of the request that serves the connection. Not null in the states Claimed and
+    // The claim of a new request, which waits until the current request ends. Not null in the states Claimed and
     // TakingOverClaimed.
     TaskCompletionSource<bool>? _claim;
 

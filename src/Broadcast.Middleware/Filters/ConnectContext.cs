@@ -69,8 +69,8 @@ public sealed class ConnectContext : FilterContext
     /// <summary>
     /// Selects the messages that the connection receives from its home group, and from messages to
     /// <see cref="Recipients.Everyone"/>. The client cannot remove this filter. If the client also chooses a filter
-    /// (see <see cref="BroadcastOptions.AllowClientFilters"/>), both filters must accept a message. Messages to the
-    /// user or to the connection need no filter. Default: null, which accepts every message.
+    /// (see <see cref="BroadcastOptions.AllowClientFilters"/>), both filters must accept a message. The filter does not
+    /// apply to messages to the user or to the connection. Default: null, which accepts every message.
     /// </summary>
     public SubscriptionFilter? Filter { get; set; }
 
@@ -112,7 +112,8 @@ public sealed class ConnectContext : FilterContext
     /// </param>
     /// <returns>
     /// False if the user has reached <see cref="BroadcastOptions.MaxConnectionsPerUser"/> or the registry refuses the
-    /// user. The server then closes the connection with close code 1008. Also false if the connection has ended.
+    /// user. The server then closes the connection with close code 1008. The method also returns false if the
+    /// connection has ended.
     /// </returns>
     /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
     public bool TrySetUser(ClaimsPrincipal user, DateTimeOffset? expires = null)

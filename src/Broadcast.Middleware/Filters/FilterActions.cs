@@ -16,8 +16,8 @@ sealed class FilterActions(IBroadcaster broadcaster, MessageValidator validator,
     public AsyncServiceScope CreateScope() => scopes.CreateAsyncScope();
 
     /// <summary>
-    /// Sends a message to one connection, unless the connection has ended. The call waits while the client is too far
-    /// behind. The metric of published messages does not count this message.
+    /// Sends a message to one connection, unless the connection has ended. If the client is slow, the call waits until
+    /// the server has sent earlier messages. The metric of published messages does not count this message.
     /// </summary>
     public ValueTask<PublishResult> ReplyAsync(
         Connection connection, Message message, CancellationToken cancellationToken)

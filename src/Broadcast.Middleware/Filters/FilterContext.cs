@@ -111,9 +111,9 @@ public abstract class FilterContext
     /// <remarks>
     /// <see cref="BroadcastOptions.SendTimeout"/> limits the wait, because the server aborts the connection of a client
     /// that does not read. A client that can reconnect receives the message after a reconnect. However, a waiting call
-    /// ends when the client disconnects. A message with a <see cref="Message.Id"/> takes the path of
-    /// <see cref="IBroadcaster.PublishAsync"/>: the call does not wait, and the metric of published messages counts the
-    /// message.
+    /// ends when the client disconnects. For a message with a <see cref="Message.Id"/>, the method calls
+    /// <see cref="IBroadcaster.PublishAsync"/>. The call then does not wait for the client, and the metric of published
+    /// messages counts the message.
     /// </remarks>
     /// <param name="message">The message.</param>
     /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>

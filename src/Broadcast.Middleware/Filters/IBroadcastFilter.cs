@@ -11,9 +11,9 @@ namespace Broadcast.Middleware;
 /// several calls of the delegate can run at the same time.
 /// </para>
 /// <para>
-/// The calls for one connection never overlap. While a filter runs, the server reads nothing from that connection.
-/// Other connections do not wait for the filter. If a filter throws an exception, the server closes only the affected
-/// connection, with close code 1011.
+/// The calls for one connection never overlap. While a filter runs, the server handles no other message of that
+/// connection. Other connections do not wait for the filter. If a filter throws an exception, the server closes only
+/// the affected connection, with close code 1011.
 /// </para>
 /// <para>
 /// Stop a long-running filter when <see cref="IBroadcastConnection.ConnectionAborted"/> is canceled. Otherwise the

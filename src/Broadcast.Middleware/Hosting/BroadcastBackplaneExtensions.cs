@@ -10,7 +10,7 @@ public static class BroadcastBackplaneExtensions
     /// the app calls this method several times, the last call takes effect.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
-    /// <param name="create">Creates the backplane of this node. The app calls this delegate once.</param>
+    /// <param name="create">Creates the backplane of this node. The service container calls this delegate once.</param>
     public static IBroadcastBuilder AddBackplane(
         this IBroadcastBuilder builder, Func<IServiceProvider, IBackplane> create)
     {

@@ -148,7 +148,8 @@ sealed class BroadcastInstance : IDisposable
 
     /// <summary>
     /// Creates the broadcast for the clients of the presence endpoints. These clients are not clients of the watched
-    /// broadcast. They do not receive its messages, and its registry does not list them.
+    /// broadcast. They do not receive the messages of the watched broadcast, and are not in the registry of the watched
+    /// broadcast.
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="name">The name of the watched broadcast.</param>

@@ -22,10 +22,10 @@ public static class BroadcastPresenceEndpointRouteBuilderExtensions
     /// state is JSON. A member that has left is <c>{"id":"…","left":true}</c>. Clients receive no user IDs. Use the
     /// other overload to show a part of the member instead of its state.
     /// <para>
-    /// The clients of this URL are not clients of the watched broadcast: they do not receive its messages, and its
-    /// registry does not list them. The options of the broadcast also apply to these clients, but the limits count them
-    /// separately. The app does not start if the watched URL requires authorization, but this URL does not. Call
-    /// <c>RequireAuthorization</c> or <c>AllowAnonymous</c> on the result.
+    /// The clients of this URL are not clients of the watched broadcast. They do not receive the messages of the
+    /// watched broadcast, and are not in its registry. The options of the broadcast also apply to these clients, but
+    /// the limits count these clients separately. The app does not start if the watched URL requires authorization, but
+    /// this URL does not. Call <c>RequireAuthorization</c> or <c>AllowAnonymous</c> on the result.
     /// </para>
     /// </remarks>
     /// <param name="endpoints">The app, or a route group.</param>

@@ -10,7 +10,7 @@ namespace Microsoft.AspNetCore.Builder;
 public static class BroadcastRefreshEndpointRouteBuilderExtensions
 {
     /// <summary>
-    /// Maps a URL at which a client extends the authentication of its connection, before its token expires. The client
+    /// Maps a URL at which a client extends the authentication of its connection before the token expires. The client
     /// stays connected and misses no message.
     /// </summary>
     /// <remarks>
@@ -23,7 +23,7 @@ public static class BroadcastRefreshEndpointRouteBuilderExtensions
     /// <item>401: the request is not authenticated, or its token has already expired.</item>
     /// <item>403: <see cref="BroadcastOptions.AllowedOrigins"/> does not contain the origin of the page, or the user
     /// has no ID.</item>
-    /// <item>404: the user has no open connection with this ID at the URL. This is also the answer for a connection of
+    /// <item>404: the user has no open connection with this ID at the URL. The answer is the same for a connection of
     /// another user.</item>
     /// <item>503: the node of the connection is unreachable.</item>
     /// </list>

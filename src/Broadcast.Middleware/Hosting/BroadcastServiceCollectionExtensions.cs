@@ -21,7 +21,9 @@ public static class BroadcastServiceCollectionExtensions
     /// broadcast a URL.
     /// </summary>
     /// <param name="services">The services of the app.</param>
-    /// <param name="configure">Sets options. Several calls apply their settings one after the other.</param>
+    /// <param name="configure">
+    /// Sets options. If the app calls this method several times, the settings apply in the order of the calls.
+    /// </param>
     public static IBroadcastBuilder AddBroadcast(
         this IServiceCollection services, Action<BroadcastOptions>? configure = null) =>
         services.AddBroadcast(Options.Options.DefaultName, configure);
@@ -43,7 +45,9 @@ public static class BroadcastServiceCollectionExtensions
     /// <param name="name">
     /// The name of the broadcast and the key of its services. Empty for the default broadcast.
     /// </param>
-    /// <param name="configure">Sets options. Several calls apply their settings one after the other.</param>
+    /// <param name="configure">
+    /// Sets options. If the app calls this method several times, the settings apply in the order of the calls.
+    /// </param>
     public static IBroadcastBuilder AddBroadcast(
         this IServiceCollection services, string name, Action<BroadcastOptions>? configure = null)
     {

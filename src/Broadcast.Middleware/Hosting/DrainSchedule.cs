@@ -10,7 +10,8 @@ namespace Broadcast.Middleware.Hosting;
 /// <summary>
 /// Decides when a stopping app closes its connections. The hosted services of the app may publish messages while they
 /// stop, so the connections close after the hosted services have stopped. If the services or other requests take too
-/// long, the connections close in time for <see cref="BroadcastOptions.DrainTimeout"/>.
+/// long, the connections close earlier. The remaining shutdown time is then at least
+/// <see cref="BroadcastOptions.DrainTimeout"/>.
 /// </summary>
 /// <remarks>
 /// If the app has no hosted services, the connections close at once. The connections also close at once if the server
@@ -28,7 +29,7 @@ sealed class DrainSchedule : IDisposable
     readonly List<ConnectionManager> _managers = [];
     ITimer? _latestStart;
 
-    // The shutdown timeout uses the time of the system, as the host does.
+    // The shutdown timeout uses the system clock, like the host.
     readonly CancellationTokenSource _timedOut = new();
     readonly CancellationTokenSource _abandoned = new();
 
@@ -59,7 +60,7 @@ sealed class DrainSchedule : IDisposable
         }
     }
 
-    /// <summary>The number of HTTP requests that stay open for connections of all broadcasts.</summary>
+    /// <summary>The number of open HTTP requests that serve connections of all broadcasts.</summary>
     public int OpenRequests
     {
         get
@@ -103,15 +104,15 @@ sealed class DrainSchedule : IDisposable
         }
         finally
         {
-            // If the app cannot create a hosted service, the host has not started. Then no hosted service publishes
-            // messages.
+            // If the app cannot create a hosted service, the host has not started. In this case, no hosted service
+            // publishes messages.
             if (!IsDelayed) Start();
         }
     }
 
     /// <summary>
-    /// Aborts all connections after the shutdown timeout, because Kestrel aborts only the connections that it serves.
-    /// A second later, the server no longer waits for connections.
+    /// Aborts all connections after the shutdown timeout, because Kestrel aborts only the connections that Kestrel
+    /// serves. A second later, the server no longer waits for connections.
     /// </summary>
     void StartTimeout(TimeSpan shutdownTimeout)
     {

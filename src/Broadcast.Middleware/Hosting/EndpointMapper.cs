@@ -7,8 +7,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Adds an endpoint to the routes of an app, and creates its handler when routing builds the
-/// endpoint.</summary>
+/// <summary>
+/// Adds an endpoint to the routes of an app. Creates the handler of the endpoint when routing builds the endpoint.
+/// </summary>
 static class EndpointMapper
 {
     /// <summary>Returns a broadcast.</summary>

@@ -13,8 +13,8 @@ namespace Broadcast.Middleware.Hosting;
 static class HandoverTransport
 {
     /// <summary>
-    /// Replaces the socket transport. If the app has not added Kestrel yet, Kestrel uses the added transport. The
-    /// transports of the app stay unchanged.
+    /// Replaces the socket transport. If the app adds Kestrel later, Kestrel uses the transport that this method adds.
+    /// The method does not change transports of the app.
     /// </summary>
     public static void Decorate(IServiceCollection services)
     {
@@ -35,7 +35,7 @@ static class HandoverTransport
     {
         var options = services.GetRequiredService<IOptions<BroadcastServerOptions>>().Value;
         var limits = services.GetRequiredService<IOptions<KestrelServerOptions>>().Value.Limits;
-        // Kestrel enforces these limits by counting connections and requests that it serves.
+        // Kestrel enforces these limits only for connections that Kestrel serves, not for handed-over connections.
         var hasLimit = (limits.MaxConcurrentConnections ?? limits.MaxConcurrentUpgradedConnections) is not null;
         return new HandoverListenerFactory(
             services.GetRequiredService<SocketTransportFactory>(),

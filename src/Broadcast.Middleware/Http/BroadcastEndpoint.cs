@@ -87,8 +87,8 @@ sealed class BroadcastEndpoint
     public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
 
     /// <summary>
-    /// Returns the group that a request with these route values has at this endpoint. Returns an empty name if the path
-    /// starts with two slashes.
+    /// Returns the group that a request with the same route values would have at this endpoint. Returns an empty name
+    /// if the path starts with two slashes.
     /// </summary>
     public string GetGroup(HttpContext context)
     {
@@ -235,7 +235,8 @@ sealed class BroadcastEndpoint
     static void PrepareForLongRequest(HttpContext context)
     {
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
-        // If the app added output caching before routing, the middleware did not see the metadata of the endpoint.
+        // If the app added output caching before routing, the caching middleware did not see the metadata of the
+        // endpoint.
         if (context.Features.Get<IOutputCacheFeature>() is { } cache) cache.Context.AllowCacheStorage = false;
     }
 }

@@ -9,7 +9,8 @@ static class ClientFilter
     public const string Parameter = "filter";
 
     /// <summary>
-    /// Reads the filter. The filter is null if the URL has none. Returns false and the problem for an invalid filter.
+    /// Reads the filter. The filter is null if the URL has no filter. Returns false and the problem for an invalid
+    /// filter.
     /// </summary>
     public static bool TryRead(HttpRequest request, out SubscriptionFilter? filter, out string? problem)
     {

@@ -28,7 +28,7 @@ sealed class ConnectionLifecycle(
     /// <summary>Runs the connect filters. The last step adds the connection to its home group.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="httpContext">The request.</param>
-    /// <param name="replay">The history that the client asks for.</param>
+    /// <param name="replay">The history that the client requests.</param>
     /// <param name="receiver">Receives messages for the filters. Null for an event stream.</param>
     public async Task ConnectAsync(
         Connection connection, HttpContext httpContext, Replay replay, IFirstMessageReceiver? receiver)
@@ -69,7 +69,7 @@ sealed class ConnectionLifecycle(
 
     /// <summary>
     /// Limits the unsent bytes that the operating system buffers for the client. The limit applies only if slow clients
-    /// skip messages, because a client cannot skip buffered bytes.
+    /// skip messages, because a client cannot skip messages that are already buffered.
     /// </summary>
     public void LimitUnsentBytes(Connection connection, Socket? socket)
     {

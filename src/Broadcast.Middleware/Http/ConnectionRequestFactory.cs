@@ -37,7 +37,10 @@ sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
         };
     }
 
-    /// <summary>Ignores the user of the request. The provider of the app may expect an authenticated user.</summary>
+    /// <summary>
+    /// Reads the properties without the user of the request. The method does not call the user ID provider of the app,
+    /// because the provider may expect an authenticated user.
+    /// </summary>
     public static ConnectionRequest CreateAnonymous(
         HttpContext context,
         ConnectionTransport transport,

@@ -20,7 +20,8 @@ namespace Broadcast.Middleware.Http;
 /// </remarks>
 sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAuthenticationOptions>
 {
-    // Above this number, the class records no more renewals. The connections then end with their cookies.
+    // Above this number, the class records no more renewals. A connection without a recorded renewal ends when the
+    // cookie of its handshake expires.
     const int MaxCookies = 200_000;
 
     // A heartbeat detects an expiration a few seconds late. So the class keeps a cookie for this additional time.
@@ -94,7 +95,7 @@ sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAut
 
     sealed class Cookie(CookieRenewals renewals, CookieKey key) : RenewableTicket
     {
-        // The dictionary forgets an expired cookie, but the session can last longer.
+        // The class removes an expired cookie from the dictionary, but this field keeps the session.
         Session? _session;
 
         public override DateTimeOffset? GetRenewedExpiration()

@@ -8,8 +8,10 @@ namespace Broadcast.Middleware.Http;
 /// <summary>
 /// An offer of the extension <c>permessage-deflate</c> that the server accepts (RFC 7692, section 7.1).
 /// </summary>
-/// <param name="WindowBits">The client's window: 2 to the power of this number, in bytes.</param>
-/// <param name="LimitsWindow">True if the client asks for this window. False if it accepts every window.</param>
+/// <param name="WindowBits">The maximum window size, as the base-2 logarithm of the number of bytes.</param>
+/// <param name="LimitsWindow">
+/// True if the client requests this maximum. False if the client accepts every window.
+/// </param>
 readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
 {
     const string Name = "permessage-deflate";
@@ -17,7 +19,8 @@ readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
 
     /// <summary>Returns the value of <c>Sec-WebSocket-Extensions</c> in the response.</summary>
     /// <param name="windowBits">
-    /// The window that the server uses. It may be smaller than the client asks for (RFC 7692, section 7.1.2.1).
+    /// The window that the server uses. This window may be smaller than the requested window (RFC 7692, section
+    /// 7.1.2.1).
     /// </param>
     public string CreateResponse(int windowBits)
     {
@@ -33,8 +36,8 @@ readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
     /// </summary>
     /// <remarks>
     /// The server skips an offer with an unknown, repeated or invalid parameter (RFC 7692, section 7.1). After a syntax
-    /// error, the server ignores the rest of this header. The server always asks the client to compress each message on
-    /// its own. So the server needs no memory between messages.
+    /// error, the server ignores the rest of this header. The server always asks the client to compress each message
+    /// independently. So the server needs no memory between messages.
     /// </remarks>
     /// <param name="headers">The values of <c>Sec-WebSocket-Extensions</c> in the request.</param>
     public static DeflateOffer? Accept(StringValues headers)
@@ -56,8 +59,8 @@ readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
     }
 
     /// <summary>
-    /// Reads the parameters of an offer, and returns <c>server_max_window_bits</c>. Returns 0 without this parameter,
-    /// and null if a parameter is invalid.
+    /// Reads the parameters of an offer, and returns <c>server_max_window_bits</c>. Returns 0 if this parameter is
+    /// missing, and null if a parameter is invalid.
     /// </summary>
     static int? ReadWindowBits(ref ExtensionReader reader)
     {

@@ -19,7 +19,7 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
         && request.GetTypedHeaders().Accept.Any(static accepted =>
             accepted.MediaType.Equals(MediaType, StringComparison.OrdinalIgnoreCase) && accepted.Quality is not 0);
 
-    /// <summary>Returns true if the client reconnects after a final close.</summary>
+    /// <summary>Returns true if the last event that the client received told the client not to reconnect.</summary>
     public static bool IsFinished(HttpRequest request) => GetLastEventId(request) == EventStreamEncoder.FinalId;
 
     public async Task ServeAsync(HttpContext context, Connection connection)
@@ -31,7 +31,7 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
             lifecycle.LimitUnsentBytes(connection, ClientSocket.Find(context));
             connection.Open(sink);
             await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
-            // If a connect filter has refused the client, the request is short.
+            // A request that a connect filter has refused is short, so the metrics include the request.
             if (connection.WasOpened) LongRequest.ExcludeFromMetrics(context);
             connection.OnReceivesNothing();
             await using var aborted = context.RequestAborted.UnsafeRegister(
@@ -47,7 +47,8 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
     }
 
     /// <summary>
-    /// Returns the messages that the client has missed. The client sends the ID of the last event that it received.
+    /// Returns the replay of the messages that the client has missed. The client sends the ID of the last event that
+    /// the client received.
     /// </summary>
     /// <remarks>
     /// The server treats an invalid ID like an expired ID. If the server refused the request instead, a browser would

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Reads a value of the header <c>Sec-WebSocket-Extensions</c> (RFC 6455, section 9.1).</summary>
 /// <remarks>
-/// Call <see cref="TryReadExtension"/> for each extension, and then <see cref="TryReadParameter"/> until it returns
+/// Call <see cref="TryReadExtension"/> for each extension, and then <see cref="TryReadParameter"/> until the result is
 /// false. After a syntax error, both methods return false.
 /// </remarks>
 /// <param name="header">The value of one header. Null for an empty value.</param>

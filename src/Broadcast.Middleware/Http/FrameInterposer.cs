@@ -46,9 +46,9 @@ sealed class FrameInterposer(
     public async Task<Stream> UpgradeAsync()
     {
         Upgraded = await upgrade!.UpgradeAsync();
-        // Kestrel has sent the response of the handshake. So the library can use the bytes of the connection directly.
-        // Middleware of the app may replace the feature, for example to count bytes. Then use the stream of the
-        // middleware.
+        // Kestrel has sent the response of the handshake, so the library can read and write the bytes of the connection
+        // directly. If middleware of the app has replaced the feature, for example to count bytes, use the stream of
+        // the middleware.
         if (upgrade.GetType().Assembly == typeof(KestrelServerOptions).Assembly)
             Connection = HandoverConnection.Find(features);
         return Upgraded;

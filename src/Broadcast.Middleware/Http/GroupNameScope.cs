@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Creates the first part of a group name from the host and the path base of a request. So URLs with the same path but
-/// different hosts or path bases have different groups.
+/// Creates the first part of a group name from the host and the path base of a request. So URLs with the same path can
+/// have different groups for different hosts or path bases.
 /// </summary>
 /// <remarks>
 /// The scope contains a host only if the endpoint requires a host: see <see cref="BroadcastOptions.GroupScope"/>.
@@ -70,7 +70,7 @@ sealed class GroupNameScope
         public (int Kind, int Length, bool HasPort) Specificity =>
             (Host == Any ? 0 : IsSubdomain ? 1 : 2, Host.Length, Port is not null);
 
-        /// <summary>Parses the text as routing does.</summary>
+        /// <summary>Parses the text in the same way as the routing of ASP.NET Core.</summary>
         public static RequiredHost Parse(string text)
         {
             var parts = text.Split(':');

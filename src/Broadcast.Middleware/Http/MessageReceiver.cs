@@ -47,20 +47,20 @@ sealed class MessageReceiver(
     /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
-        // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The change
-        // ends with this method, because this method is async.
+        // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The caller
+        // does not see this change, because this method is async.
         Activity.Current = null;
         connection.OnReceiving();
         // A connect filter may already have received the close frame.
         if (Reader.CloseStatus is { } status) return connection.EndReason == EndReason.ClosedByPeer ? status : null;
         try
         {
-            // A connect filter may already have received an error.
+            // While a connect filter received messages, the reader may have found an error.
             if (Reader.Error is not null) await AnswerAsync(ReceivedItem.Error);
             var reading = Reader.ReadAsync();
             while (true)
             {
-                // While the connection is idle, this method waits for the socket directly. An async method in between
+                // While the connection is idle, this method waits for the socket directly. An additional async method
                 // would keep a second state machine in memory.
                 var item = Reader.Take(await reading);
                 if (item == ReceivedItem.Close) return await AnswerCloseAsync();
@@ -126,8 +126,8 @@ sealed class MessageReceiver(
     }
 
     /// <summary>
-    /// Waits until the protocol has handled the current message. If the wait takes long, the server answers control
-    /// frames during the wait.
+    /// Waits until the protocol has handled the current message. If the wait takes a long time, the server answers
+    /// control frames during the wait.
     /// </summary>
     async Task<HandledMessage> WaitForHandlerAsync(Task handling)
     {
@@ -146,7 +146,9 @@ sealed class MessageReceiver(
         return _watch = new(this, handling);
     }
 
-    /// <summary>Answers pings and a close frame while a filter runs. The method reads up to the next message.</summary>
+    /// <summary>
+    /// Answers pings and a close frame while a filter runs. The method stops reading when the next message arrives.
+    /// </summary>
     async Task<HandledMessage> AnswerControlFramesAsync(Task handling)
     {
         try
@@ -172,7 +174,7 @@ sealed class MessageReceiver(
         }
     }
 
-    /// <summary>Handles everything except a message and a close frame.</summary>
+    /// <summary>Handles a received item that is neither a message nor a close frame.</summary>
     /// <exception cref="WebSocketException">The client has violated the protocol.</exception>
     async ValueTask AnswerAsync(ReceivedItem item)
     {
@@ -257,8 +259,9 @@ sealed class MessageReceiver(
         var status = Reader.CloseStatus!.Value;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
-            // A Web PubSub client of Microsoft that detects a dead transport sends a close frame without a code and
-            // then reconnects. The client then receives the messages that this answer overtakes.
+            // When a Web PubSub client of Microsoft detects a broken transport, the client sends a close frame without
+            // a code and then reconnects. The server may send this answer before earlier messages. The client receives
+            // these messages after the reconnect.
             await SendAsync(Frame.CreateClose(WebSocketCloseStatus.NormalClosure, null));
             return status;
         }
@@ -272,8 +275,9 @@ sealed class MessageReceiver(
     }
 
     /// <summary>
-    /// Detects a handler that takes long. One timer watches all messages of a connection, because a timer for each
-    /// message would be expensive. The watch ends when its timer finds no handler, so an idle connection has no watch.
+    /// Detects a handler that takes a long time. One timer watches all messages of a connection, because a timer for
+    /// each message would be expensive. The watch ends when its timer finds no handler, so an idle connection has no
+    /// watch.
     /// </summary>
     sealed class HandlerWatch
     {
@@ -288,7 +292,7 @@ sealed class MessageReceiver(
         public HandlerWatch(MessageReceiver receiver, Task handling)
         {
             (_receiver, _handling, _seen) = (receiver, handling, handling);
-            // The lock publishes the field to the thread of the timer.
+            // The lock makes the field visible to the thread of the timer.
             lock (_gate) _timer = receiver.StartTimer(this);
         }
 

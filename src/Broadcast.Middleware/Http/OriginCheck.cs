@@ -19,7 +19,7 @@ sealed class OriginCheck
     /// <param name="allowedOrigins">See <see cref="BroadcastOptions.AllowedOrigins"/>.</param>
     /// <param name="isAllowed">See <see cref="BroadcastOptions.IsOriginAllowed"/>.</param>
     /// <param name="allowsLoopback">
-    /// True if pages of this computer may connect. During development, a development server often serves the pages on
+    /// True if pages of localhost may connect. During development, a development server often serves the pages on
     /// another port.
     /// </param>
     public OriginCheck(IEnumerable<string> allowedOrigins, Func<string, bool>? isAllowed, bool allowsLoopback)
@@ -75,8 +75,8 @@ sealed class OriginCheck
     }
 
     /// <summary>
-    /// Returns false if a page of another site requests an event stream without an origin. The server cannot check
-    /// whether it allows this page.
+    /// Returns false if a page of another site requests an event stream without the header <c>Origin</c>. The server
+    /// cannot check whether it allows this page.
     /// </summary>
     /// <remarks>
     /// Browsers send an origin with each WebSocket handshake. But some GET requests have the cookies of the user and no
@@ -101,9 +101,9 @@ sealed class OriginCheck
 
     /// <summary>Returns true if the origin is the host of the request.</summary>
     /// <remarks>
-    /// An https page may send a request that arrives over http, because a proxy may terminate TLS. The opposite is not
-    /// allowed: an attacker in the network can change an http page. Sandboxed pages and files have the origin "null",
-    /// which is not a URL and never matches.
+    /// An https page may send a request that arrives over http, because a proxy may terminate TLS. The check refuses an
+    /// http page that sends a request over https, because an attacker in the network can change an http page. Sandboxed
+    /// pages and files have the origin "null", which is not a URL and never matches.
     /// </remarks>
     static bool IsOwn(Uri origin, HttpRequest request)
     {

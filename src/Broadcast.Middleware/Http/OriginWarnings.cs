@@ -6,11 +6,11 @@ namespace Broadcast.Middleware.Http;
 /// <summary>Logs a warning when an endpoint refuses the pages of an origin for the first time.</summary>
 /// <remarks>
 /// A browser reports a refused handshake only as close code 1006. So a developer can find the cause only in the log of
-/// the server. Usually, a proxy has replaced the header <c>Host</c>.
+/// the server. The usual cause is a proxy that replaces the header <c>Host</c>.
 /// </remarks>
 sealed class OriginWarnings(BroadcastLogger logger)
 {
-    // Clients choose the origin. So these constants limit the memory and the size of the log.
+    // A client can send any origin, so these constants limit the memory and the size of the log.
     const int MaxOrigins = 100;
     const int MaxLength = 255;
 
@@ -31,7 +31,9 @@ sealed class OriginWarnings(BroadcastLogger logger)
         logger.OriginRefused(origin, request.IsHttps ? "https" : "http", Clean(request.Headers.Host.ToString()));
     }
 
-    /// <summary>Replaces a text that does not fit into one log line.</summary>
+    /// <summary>
+    /// Replaces a text that is too long, or that contains a space, a control character or a non-ASCII character.
+    /// </summary>
     static string Clean(string text) =>
         text.Length <= MaxLength && text.All(static character => character is > ' ' and < '\x7F') ? text : Invalid;
 }

@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Http;
 static class QueryParameter
 {
     /// <summary>
-    /// Returns the number of parameters with this name, and the value of the last one. The value is empty without a
-    /// parameter.
+    /// Returns the number of parameters with this name, and the value of the last parameter. The value is empty if
+    /// there is no such parameter.
     /// </summary>
     public static int Find(HttpRequest request, string name, out string value)
     {

@@ -17,12 +17,13 @@ namespace Broadcast.Middleware.Http;
 /// JSON without the permission of the server, and the server also checks the origin. A client cannot find out whether
 /// the connection of another user exists: the answer is the same as for an unknown connection.
 /// </remarks>
-/// <param name="findGroup">Returns the group that the connection must have as its home group.</param>
+/// <param name="findGroup">Returns the home group that the connection must have.</param>
 /// <param name="origins">Checks the origin of the page.</param>
 /// <param name="userIds">Finds the user ID of the request.</param>
-/// <param name="router">Finds the node of the connection.</param>
+/// <param name="router">Sends the new authentication to the node of the connection.</param>
 /// <param name="time">
-/// The clock that tells whether the new authentication has already expired. Null if connections ignore the expiration.
+/// The time provider, to check whether the new authentication has already expired. Null if connections ignore the
+/// expiration.
 /// </param>
 /// <param name="logger">The logger.</param>
 sealed class RefreshEndpoint(

@@ -100,7 +100,9 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
             : WriteAsync(context, reason, statusCode, problem);
     }
 
-    /// <summary>Answers a page of another origin. The first refusal of each origin is a warning in the log.</summary>
+    /// <summary>
+    /// Answers a page of another origin. The server logs a warning for the first refusal of each origin.
+    /// </summary>
     public Task WriteOriginAsync(HttpContext context)
     {
         _originWarnings.OnRefused(context.Request);
@@ -111,8 +113,8 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     }
 
     /// <summary>
-    /// Answers a request. The first refusal with this problem is a warning in the log. The operator of the app must fix
-    /// the cause, and browsers hide the problem.
+    /// Answers a request. The server logs a warning for the first refusal with this problem. The operator of the app
+    /// must fix the cause, and browsers do not show the problem.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="reason">The reason for the metric.</param>
@@ -159,7 +161,7 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
             || !headers.Connection.ToString().Contains("upgrade", StringComparison.OrdinalIgnoreCase));
 
     /// <summary>
-    /// Answers a request after the server refused the upgrade. A server refuses an upgrade when it has too many
+    /// Answers a request after the server refused the upgrade. A server refuses an upgrade when the server has too many
     /// upgraded connections.
     /// </summary>
     public Task WriteUpgradeRefusedAsync(HttpContext context)

@@ -70,9 +70,8 @@ sealed class WebSocketHandler(
         RunAsync(context, connection, transport, protocol, isNew: true);
 
     /// <summary>
-    /// Serves a client that reconnects. If the client cannot reconnect, the server completes the handshake and sends a
-    /// close code. After an HTTP error, Microsoft's Web PubSub clients would try again, because they treat the error as
-    /// temporary.
+    /// Serves a client that reconnects. If the client cannot reconnect, the server completes the handshake and closes
+    /// the WebSocket. Microsoft's Web PubSub clients treat an HTTP error as temporary and would try again.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="request">The properties of the request.</param>
@@ -119,7 +118,8 @@ sealed class WebSocketHandler(
 
     /// <summary>
     /// Returns the connection of the client. If the client cannot reconnect, the connection is null. If this method
-    /// then ends the earlier connection, the task <c>Ending</c> completes when the earlier connection has ended.
+    /// ends the earlier connection, the task <c>Ending</c> completes at the end of that connection. Otherwise, the task
+    /// is already complete.
     /// </summary>
     async Task<(Connection? Connection, Task Ending)> TryRecoverAsync(
         HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport)
@@ -136,7 +136,7 @@ sealed class WebSocketHandler(
 
     /// <summary>
     /// Completes the handshake, if it is not complete, and closes the WebSocket. If too many refused clients already
-    /// wait, the method answers with an HTTP error, or aborts the request after the handshake.
+    /// wait, the method answers with an HTTP error. After the handshake, the method aborts the request instead.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="userId">The user ID. Null if the app does not authorize the request.</param>
@@ -197,7 +197,8 @@ sealed class WebSocketHandler(
             var http2ConnectionId = HttpProtocol.IsHttp2(context.Request.Protocol) ? context.Connection.Id : null;
             if (transport.TryTakeOver())
             {
-                // The connection outlives the request, so it must not keep the execution context of the request.
+                // The connection stays open after the request, so the connection must not keep the execution context of
+                // the request in memory.
                 BackgroundWork.Post(() => ReceiveAsync(connection, transport, receiver, failure, null));
                 return;
             }
@@ -309,7 +310,7 @@ sealed class WebSocketHandler(
     {
         lifecycle.LimitUnsentBytes(connection, transport.Socket);
         connection.Open(transport.CreateSink());
-        // The task of the whole connection does not store the replay, so an idle connection needs no memory for it.
+        // Read the replay here, because the caller would keep the replay in memory until the connection ends.
         TryGetReplay(context.Request, protocol, out var replay);
         await lifecycle.ConnectAsync(connection, context, replay, receiver);
     }
@@ -362,7 +363,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Returns true if neither side closed the connection and the client did not violate the protocol.
+    /// Returns true if neither side closed the connection with a close code, and the client did not violate the
+    /// protocol.
     /// </summary>
     static bool MayReconnect(Connection connection, WebSocketCloseStatus? closedByPeer, Exception? failure) =>
         connection is { Session: not null, WasOpened: true, Writer.ClosingStatus: null }

@@ -13,17 +13,18 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>
 /// The transport of a WebSocket client: the upgraded stream of the HTTP request, or the WebSocket of a server that
-/// upgrades no requests. If the server can hand over the connection, the transport outlives the request.
+/// upgrades no requests. If the server can hand over the connection, the transport stays open after the request.
 /// </summary>
 sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 {
     static readonly TimeSpan MaxLingerTime = TimeSpan.FromSeconds(1);
     static readonly TimeSpan MaxLingerSilence = TimeSpan.FromMilliseconds(250);
 
-    // The server disposes the stream, so the reader must not. A read of zero bytes waits for data without a buffer.
+    // The server disposes the stream, so the reader leaves the stream open. A read of zero bytes waits for data without
+    // a buffer.
     static readonly StreamPipeReaderOptions _readerOptions = new(leaveOpen: true, useZeroByteReads: true);
 
-    // Null after the handover. The server reuses the objects of the request.
+    // Null after the handover, because the server reuses the objects of the request.
     HttpContext? _context = context;
     HandoverConnection? _handover =
         HttpProtocol.IsHttp11(context.Request.Protocol) ? HandoverConnection.Find(context.Features) : null;
@@ -58,14 +59,14 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
         // With an upgraded stream, the library sends and receives the frames itself, and does not use the WebSocket of
-        // ASP.NET Core. The WebSocket of another server must send its own pings.
+        // ASP.NET Core. Without an upgraded stream, the WebSocket of the server must send the pings.
         var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
             KeepAliveInterval = interposer is null ? settings.KeepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? settings.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         };
-        // The WebSocket of another server cannot send frames that are already compressed.
+        // Without an upgraded stream, the WebSocket of the server cannot send frames that are already compressed.
         FrameCompression? compression = null;
         if (interposer is not null && settings.Compression is { } available
             && DeflateOffer.Accept(context.Request.Headers.SecWebSocketExtensions) is { } offer)
@@ -86,7 +87,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         }
 
         PipeReader input;
-        // If middleware of the app answered the handshake itself, the connection must stay with its request.
+        // If middleware of the app has answered the handshake, the server cannot hand over the connection.
         _handover = interposer?.Connection;
         if (interposer is null)
         {
@@ -132,7 +133,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     public bool TryTakeOver()
     {
         if (_handover is null) return false;
-        // Abort reads both fields under the lock.
+        // Abort reads _connection and _context under this lock.
         lock (this) (_connection, _handover, _context, _upgraded) = (_handover.HandOver(), null, null, null);
         return true;
     }
@@ -142,8 +143,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 
     /// <summary>
     /// Reads and discards input for a short time after a close frame. The operating system resets a socket that closes
-    /// with unread input, and the reset can overtake the close frame. A client that has received the close frame stops
-    /// sending and closes the connection.
+    /// with unread input, and the client may then not receive the close frame. A client that has received the close
+    /// frame stops sending and closes the connection.
     /// </summary>
     public async Task LingerAsync()
     {

@@ -26,7 +26,10 @@ sealed record WildcardOrigin(string Prefix, string Suffix)
         && origin.EndsWith(Suffix, StringComparison.OrdinalIgnoreCase)
         && IsSubdomain(origin.AsSpan(Prefix.Length, origin.Length - Prefix.Length - Suffix.Length));
 
-    /// <summary>Returns false for a text that contains the end of a host, such as <c>evil.example/</c>.</summary>
+    /// <summary>
+    /// Returns false if the text contains a character that cannot be part of a host name, such as the slash in
+    /// <c>evil.example/</c>.
+    /// </summary>
     static bool IsSubdomain(ReadOnlySpan<char> text)
     {
         foreach (var character in text)

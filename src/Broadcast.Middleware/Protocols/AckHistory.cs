@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// Stores the IDs of the last successful requests of a client, so that a repeated request takes effect only once. A
-/// client may repeat a failed request.
+/// Stores the IDs of the last successful requests of a client, so that a repeated request takes effect only once. The
+/// history contains no failed requests, so a client may repeat a failed request.
 /// </summary>
 sealed class AckHistory
 {

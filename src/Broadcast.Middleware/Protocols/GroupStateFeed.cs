@@ -3,7 +3,9 @@ using Broadcast.Middleware.Presence;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>Stores the states of the members of a group as JSON, and sends them to the subscribed clients.</summary>
+/// <summary>
+/// Stores the states of the members of a group as JSON, and sends the states to the subscribed clients.
+/// </summary>
 /// <param name="group">The name of the group.</param>
 sealed class GroupStateFeed(string group)
     : StateFeed(CreateHead("groupStateSnapshot", group), CreateHead("groupStateUpdate", group))

@@ -135,8 +135,7 @@ class JsonProtocol : IBroadcastProtocol
         }
         catch (BackplaneException) when (request.AckId is not null)
         {
-            // An unreachable cluster is no fault of the client. Keep the connection open, so that the client can try
-            // again.
+            // The client did not cause this error. Keep the connection open, so that the client can try again.
             Answer(context, request.AckId.Value, new(InternalError, CloseReasons.ClusterUnreachable));
             return;
         }

@@ -30,11 +30,10 @@ struct JsonRequest
 
     string? DataType { get; set; }
 
-    /// <summary>Parses a message from a client. The input comes from an untrusted client.</summary>
+    /// <summary>Parses a message from an untrusted client.</summary>
     /// <param name="json">The message as valid UTF-8. The result references this memory.</param>
     /// <param name="problem">
-    /// Null for a valid message, otherwise the problem and the fix. An invalid message may still have an
-    /// <see cref="AckId"/>.
+    /// The problem and the fix. Null for a valid message. An invalid message may still have an <see cref="AckId"/>.
     /// </param>
     public static JsonRequest Parse(ReadOnlyMemory<byte> json, out string? problem)
     {

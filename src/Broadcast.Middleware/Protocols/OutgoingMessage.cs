@@ -12,9 +12,7 @@ public readonly ref struct OutgoingMessage
     /// <summary>The group. Null for a message to all connections, a user or a connection.</summary>
     public string? Group { get; }
 
-    /// <summary>
-    /// The client that sent the message, in protocols with groups. Null if the app or a raw client sent the message.
-    /// </summary>
+    /// <summary>The client that sent the message. Null if the app or a raw client sent the message.</summary>
     public MessageSender? Sender { get; }
 
     /// <summary>The sequence ID that the client acknowledges. Null in protocols without acknowledgements.</summary>

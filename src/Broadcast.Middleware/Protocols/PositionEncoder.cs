@@ -6,14 +6,16 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
 /// Encodes messages for clients of <see cref="Subprotocol"/>. Each frame begins with a header line, which ends with a
-/// line feed. The rest of the frame is the payload. A client that publishes a message controls only the payload, so it
-/// cannot forge a header.
+/// line feed. The rest of the frame is the payload. A client that publishes a message controls only the payload, so the
+/// client cannot forge a header.
 /// </summary>
 /// <remarks>
-/// The header of a message in the group of the URL is its <see cref="Position"/>. Other messages have an empty header.
-/// After a join of the group of the URL, the client receives a frame whose header has three parts, separated by spaces.
-/// The parts are <c>joined</c>, <c>recovered</c> or <c>missed</c>, then the position, and then the position of the
-/// newest message. The messages up to the newest message are history. A heartbeat has the header <c>heartbeat</c>.
+/// The header of a message in the group of the URL is the <see cref="Position"/> of the message. Transient messages and
+/// messages from other sources have an empty header. After a join of the group of the URL, the client receives a frame
+/// whose header has three parts, separated by spaces. The first part is <c>joined</c>, <c>recovered</c> or
+/// <c>missed</c>. The second part is the position after which the client receives messages. The third part is the
+/// position of the newest message. Messages up to the third part are history. A heartbeat has the header
+/// <c>heartbeat</c>.
 /// </remarks>
 sealed class PositionEncoder : EntryEncoder
 {

@@ -29,7 +29,7 @@ sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findG
         var state = new PresenceState(new FeedSender(feeds, connection, text => Send(connection, text), options));
         connection.ProtocolState = state;
         state.Sender.Subscribe(group);
-        // The connection may have ended before the field was set.
+        // If the connection ended before this method set the state, nothing has ended the sender.
         if (connection.HasLeft) state.Sender.End();
     }
 

@@ -76,8 +76,8 @@ public sealed class ProtocolContext : IProtocolState
     /// <returns>True if the client is now a member. False if the registry refuses the join.</returns>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="UnauthorizedAccessException">The client is not allowed to join the group.</exception>
-    /// <exception cref="InvalidOperationException"> The connection is already in
-    /// <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// <exception cref="InvalidOperationException">
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     public Task<bool> JoinAsync(string group) => JoinAsync(group, null);
 
@@ -92,8 +92,8 @@ public sealed class ProtocolContext : IProtocolState
     /// <exception cref="UnauthorizedAccessException">
     /// The client is not allowed to join the group, or <see cref="BroadcastOptions.AllowClientFilters"/> is false.
     /// </exception>
-    /// <exception cref="InvalidOperationException"> The connection is already in
-    /// <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// <exception cref="InvalidOperationException">
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     public async Task<bool> JoinAsync(string group, SubscriptionFilter? filter)
     {
@@ -153,7 +153,7 @@ public sealed class ProtocolContext : IProtocolState
 
     /// <summary>
     /// The state that the endpoint of the connection set before the first message. Null for most endpoints. The context
-    /// replaces this state and forwards all reports to it.
+    /// replaces this state as the state of the connection, and forwards all calls to this state.
     /// </summary>
     internal IProtocolState? EndpointState { get; init; }
 

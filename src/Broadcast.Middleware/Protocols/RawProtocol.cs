@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Protocols;
 /// nothing to the payload.
 /// </summary>
 /// <param name="subprotocol">
-/// An entry of <see cref="BroadcastOptions.RawSubprotocols"/>. Empty for clients that request no subprotocol.
+/// The subprotocol, for example an entry of <see cref="BroadcastOptions.RawSubprotocols"/>. Empty for clients that
+/// request no subprotocol.
 /// </param>
 sealed class RawProtocol(string subprotocol) : IBroadcastProtocol
 {
