@@ -15,7 +15,7 @@ static class GroupName
     /// </summary>
     public const string Everyone = "";
 
-    /// <summary>Returns a message with the problem and the fix. Returns null for a valid name.</summary>
+    /// <summary>Returns an error message for an invalid name. Returns null for a valid name.</summary>
     public static string? Problem(string? name)
     {
         if (string.IsNullOrEmpty(name)) return "The group name is empty. Use 1 to 255 characters.";

@@ -15,12 +15,12 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
 {
     const int EpochDigits = 16;
 
-    /// <summary>Identifies one lifetime of the group's log. Do not compare offsets of different epochs.</summary>
+    /// <summary>The ID of one lifetime of the group's log. Do not compare offsets of different epochs.</summary>
     public ulong Epoch { get; init; } = epoch;
 
     /// <summary>
-    /// The number of the message within its epoch. The first message has offset 1, and each further message adds 1.
-    /// Offset 0 is the position before the first message.
+    /// The number of the message within its epoch. The first message has offset 1, and each later message has the next
+    /// number. Offset 0 is the position before the first message.
     /// </summary>
     public long Offset { get; init; } = offset;
 

@@ -3,8 +3,8 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>
-/// Finds the object of an equal filter, so that many members with the same filter share one object. The class keeps no
-/// filter in memory that no member uses.
+/// Finds an existing object with the same filter, so that many members share one object. The class holds filters by
+/// weak references, so an unused filter does not stay in memory.
 /// </summary>
 static class SharedFilters
 {
@@ -18,7 +18,7 @@ static class SharedFilters
 
     static int _countUntilCleanup = MaxFilters;
 
-    /// <summary>Returns an equal filter, or this filter.</summary>
+    /// <summary>Returns an equal shared filter. If none exists, returns the given filter.</summary>
     public static SubscriptionFilter Share(SubscriptionFilter filter)
     {
         var text = filter.ToString();
