@@ -27,8 +27,8 @@ sealed class Inbox
             return false;
         }
 
-        // Each batch on a channel has a higher offset than the batch before it. A batch with only transient messages
-        // has the same offset. Otherwise, Redis has returned to an older state.
+        // Each batch on a channel has a higher offset than the previous batch. A batch with only transient messages has
+        // the offset of the previous batch. Otherwise, Redis has returned to an older state.
         if (HasReceived(batch.Epoch, batch.Count == 0 ? batch.First : batch.Last)) _catchUpRequested = true;
         _batches.Enqueue(batch);
         _bytes += batch.Body.Length;

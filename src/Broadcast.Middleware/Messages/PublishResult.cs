@@ -7,7 +7,7 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
 {
     /// <summary>
     /// The position of the message in its group. Null if the message is not for exactly one group, if the message is
-    /// transient, or if the group had no members and no history.
+    /// transient, or if the group had no members and did not store the message.
     /// </summary>
     public Position? Position { get; } = position;
 
