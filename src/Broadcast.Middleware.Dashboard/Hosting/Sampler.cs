@@ -41,7 +41,9 @@ sealed class Sampler(
         }
     }
 
-    /// <summary>Reverts <see cref="AddViewer"/>. Without viewers, the measurement stops at its next sample.</summary>
+    /// <summary>
+    /// Removes a viewer: see <see cref="AddViewer"/>. Without viewers, the measurement stops at its next sample.
+    /// </summary>
     public void RemoveViewer()
     {
         lock (_gate) _viewers--;
