@@ -10,7 +10,7 @@ namespace Broadcast.Middleware.Testing;
 
 /// <summary>
 /// An app with a broadcast, for end-to-end tests in one process. The app runs on Kestrel, but uses no port. By default,
-/// the app maps <c>/ws</c>, and its clock is manual: see <see cref="Time"/>.
+/// the app maps <c>/ws</c> and uses a manual clock: see <see cref="Time"/>.
 /// </summary>
 /// <remarks>The host reads no configuration files and no environment variables.</remarks>
 public sealed class BroadcastTestHost : IAsyncDisposable
@@ -126,7 +126,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// </remarks>
     /// <param name="path">The path and the query. Default: <c>/ws</c>.</param>
     /// <param name="userId">
-    /// The ID of the authenticated user. Null for the user of <paramref name="options"/>.
+    /// The ID of the authenticated user. If null, the client has the user of <paramref name="options"/>.
     /// </param>
     /// <param name="options">The options of the client. Null for the defaults.</param>
     /// <exception cref="BroadcastTestException">
@@ -162,7 +162,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// </summary>
     /// <param name="path">The path and the query. Default: <c>/ws</c>.</param>
     /// <param name="userId">
-    /// The ID of the authenticated user. Null for the user of <paramref name="options"/>.
+    /// The ID of the authenticated user. If null, the client has the user of <paramref name="options"/>.
     /// </param>
     /// <param name="lastEventId">See <see cref="EventStreamTestClient.LastEventId"/>. Null for a new client.</param>
     /// <param name="options">The options of the client. Null for the defaults.</param>

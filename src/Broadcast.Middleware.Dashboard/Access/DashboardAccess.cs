@@ -34,7 +34,8 @@ sealed class DashboardAccess(string pattern, IHostEnvironment environment, Dashb
     {
         var metadata = context.GetEndpoint()?.Metadata;
         var isAnonymous = metadata?.GetMetadata<IAllowAnonymous>() is not null;
-        // The server fails a request to an endpoint with this metadata if the authorization middleware did not run.
+        // If the authorization middleware did not run, ASP.NET Core throws an exception for an endpoint with this
+        // metadata.
         if (!isAnonymous && metadata?.GetMetadata<IAuthorizeData>() is not null) return null;
         if (!environment.IsDevelopment())
         {

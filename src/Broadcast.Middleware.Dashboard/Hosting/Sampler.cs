@@ -7,8 +7,8 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Dashboard.Hosting;
 
 /// <summary>
-/// Publishes a sample to all viewers once per second, while at least one viewer is connected. A new viewer first
-/// receives the earlier samples.
+/// Publishes a sample to all viewers once per second, while at least one viewer is connected. A viewer is an open page.
+/// A new viewer first receives the earlier samples.
 /// </summary>
 /// <param name="createReader">Starts a measurement.</param>
 /// <param name="broadcaster">Publishes to the viewers.</param>

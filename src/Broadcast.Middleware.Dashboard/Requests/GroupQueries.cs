@@ -7,8 +7,8 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware.Dashboard.Requests;
 
 /// <summary>
-/// Finds groups, their members and their newest messages. An answer has a limited size, and a query allocates memory
-/// only for its answer.
+/// Finds groups, and the members and newest messages of a group. An answer has a limited size, and a query allocates
+/// memory only for its answer.
 /// </summary>
 /// <param name="groups">The groups of this node.</param>
 /// <param name="connections">The connections of this node.</param>

@@ -181,7 +181,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
-            // Redis must have all batches that it acknowledged before the query. The answer may not contain later
+            // Redis must have all batches that Redis acknowledged before the query. The answer may not contain later
             // batches yet.
             foreach (var acknowledged in _acknowledged)
             {
@@ -323,7 +323,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
                     }
 
                     // The stream contains no transient messages, so deliver the batch now. If the stream had newer
-                    // messages, TryDeliver skips the batch, because its messages would be out of order.
+                    // messages, TryDeliver skips the batch, because the messages of the batch would be out of order.
                     if (!catchesUp && batch.Count == 0) TryDeliver(batch);
                 }
             }
@@ -428,8 +428,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Reads the messages after the last delivered message from the stream, and delivers them. Returns false if
-    /// messages are lost.
+    /// Reads the messages after the last delivered message from the stream, and delivers these messages. Returns false
+    /// if messages are lost.
     /// </summary>
     async Task<bool> CatchUpAsync()
     {

@@ -36,7 +36,7 @@ abstract class FilterNode
 
     /// <summary>
     /// Adds the terms of this expression. Returns the index of the first term to evaluate. The method adds the last
-    /// term first, so that each term knows the indexes of its next terms.
+    /// term first, because each term stores the indexes of the next terms.
     /// </summary>
     public abstract int Compile(List<FilterTerm> terms, int onTrue, int onFalse);
 

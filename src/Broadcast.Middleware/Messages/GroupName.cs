@@ -23,7 +23,7 @@ static class GroupName
             return $"The group name has {name.Length} characters. Use at most {MaxLength} characters.";
         foreach (var character in name)
         {
-            // U+2028 and U+2029 also break lines, but Unicode does not classify them as control characters.
+            // The characters U+2028 and U+2029 break lines, but are not control characters in Unicode.
             if (char.IsControl(character) || character is '\u2028' or '\u2029')
                 return $"The group name contains the invalid character U+{(int)character:X4}. Remove this character.";
         }

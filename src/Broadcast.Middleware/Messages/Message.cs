@@ -51,9 +51,9 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
 
     /// <summary>
     /// True for a message that is useful only now, such as "Ann is typing" or the position of a cursor. The server
-    /// delivers a transient message in order with the other messages, but never stores or replays it. A transient
-    /// message has no position, and does not change the positions of other messages. A client that joins or reconnects
-    /// later does not receive the message, even with the reliable JSON protocol. Default: false.
+    /// delivers a transient message in order with the other messages, but never stores or replays the message. A
+    /// transient message has no position, and does not change the positions of other messages. A client that joins or
+    /// reconnects later does not receive the message, even with the reliable JSON protocol. Default: false.
     /// </summary>
     public bool IsTransient { get; init; }
 
@@ -80,7 +80,9 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     internal bool IsVerbatim { get; init; }
 
     /// <summary>Creates a text message.</summary>
-    /// <param name="text">The text. A lone surrogate becomes U+FFFD because UTF-8 cannot encode it.</param>
+    /// <param name="text">
+    /// The text. UTF-8 cannot encode an unpaired surrogate, so each unpaired surrogate becomes U+FFFD.
+    /// </param>
     public static Message FromText(string text)
     {
         ArgumentNullException.ThrowIfNull(text);

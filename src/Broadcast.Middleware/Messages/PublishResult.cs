@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
     /// <summary>
-    /// The position of the message in its group. Null if the message is not for exactly one group, if the message is
-    /// transient, or if the group had no members and did not store the message.
+    /// The position of the message in its group. Null if the message is transient or is not for exactly one group. If
+    /// the group had no members and did not store the message, the position is also null.
     /// </summary>
     public Position? Position { get; } = position;
 

@@ -18,7 +18,7 @@ namespace Broadcast.Middleware;
 /// A comparison with a tag that the message does not have is false. So <c>region = eu</c> rejects a message without
 /// tags, and <c>region != eu</c> accepts such a message.
 /// </para>
-/// <para>A rejected message still has a position in its group, so that history and recovery stay exact.</para>
+/// <para>A rejected message still has a position in its group, so history and recovery also work with a filter.</para>
 /// </remarks>
 public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
 {

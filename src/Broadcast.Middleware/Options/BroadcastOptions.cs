@@ -94,7 +94,7 @@ public sealed class BroadcastOptions
     /// <c>//a.example/ws</c>. The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. The
     /// host and the path base are in lower case. With a text, all hosts and path bases share their groups: the text
     /// <c>shop</c> results in <c>shop/ws</c>. With an empty text, a name is the path: <c>/ws</c>. A text must be valid
-    /// as a group name, and it must not end with a slash. With a text, the names of these groups can start without a
+    /// as a group name, and must not end with a slash. With a text, the names of these groups can start without a
     /// slash. An <see cref="IGroupAuthorizer"/> must consider such names. Default: null.
     /// </summary>
     public string? GroupScope { get; set; }

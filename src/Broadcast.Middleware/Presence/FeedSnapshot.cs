@@ -34,9 +34,7 @@ sealed class FeedSnapshot
 
     /// <summary>Returns the next items for a subscriber. The result is empty only if no item is left.</summary>
     /// <param name="sentVersion">The version of the last item that the subscriber has received.</param>
-    /// <param name="maxBytes">
-    /// The maximum size of the result. The result can exceed this size if it is a single item.
-    /// </param>
+    /// <param name="maxBytes">The maximum size of the result. A result with a single item can be larger.</param>
     /// <param name="lastVersion">
     /// The version of the last returned item. If no item is left, the value is the version of the snapshot.
     /// </param>

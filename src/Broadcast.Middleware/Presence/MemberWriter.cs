@@ -84,7 +84,7 @@ sealed class MemberWriter(Func<Utf8JsonWriter, PresenceMember, bool>? select, in
             var reader = new Utf8JsonReader(state);
             while (reader.Read())
             {
-                // GetString throws if the text contains an escaped lone surrogate.
+                // GetString throws if the text contains an escaped unpaired surrogate.
                 if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName) reader.GetString();
             }
 

@@ -122,8 +122,8 @@ public interface IBroadcaster
     /// Adds a connection to a group. The connection receives only the messages that a filter accepts.
     /// </summary>
     /// <remarks>
-    /// The client cannot remove the filter: if the client leaves the group and joins it again, the filter stays in
-    /// effect. The filter ends when the app calls <see cref="LeaveAsync"/> or joins the connection again.
+    /// The client cannot remove the filter: if the client leaves the group and joins the group again, the filter stays
+    /// in effect. The filter ends when the app calls <see cref="LeaveAsync"/> or joins the connection again.
     /// </remarks>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>

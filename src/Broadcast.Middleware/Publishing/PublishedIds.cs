@@ -54,8 +54,8 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
     }
 
     /// <summary>
-    /// Reverts <see cref="TryClaim"/>, because the publish has failed and had no effect. This method has no effect if
-    /// the claim has expired and another publish has claimed the ID.
+    /// Removes the claim of <see cref="TryClaim"/>, because the publish has failed and had no effect. This method has
+    /// no effect if the claim has expired and another publish has claimed the ID.
     /// </summary>
     public void Release(RecipientsKind kind, string name, string id, Entry entry)
     {

@@ -16,8 +16,8 @@ public readonly struct Recipients : IEquatable<Recipients>
     }
 
     /// <summary>
-    /// Selects every connection of the broadcast, at every URL. This also includes connections to URLs that require
-    /// authorization, such as a private room. A publish that sets no recipients has the same effect.
+    /// Selects every connection of the broadcast, at every URL. The selection also includes connections to URLs that
+    /// require authorization, such as a private room. A publish that sets no recipients has the same effect.
     /// </summary>
     /// <remarks>
     /// To reach only the clients of one URL, use <see cref="Group"/>. A named broadcast, <c>AddBroadcast("name")</c>,
