@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Messages;
 /// <summary>A part of a filter expression. The objects are immutable.</summary>
 abstract class FilterNode
 {
-    // The precedence of the operators. An operator inside an operator of higher precedence needs parentheses.
+    // The precedence of the operators. A part of lower precedence inside a part of higher precedence needs parentheses.
     protected const int OrLevel = 0, AndLevel = 1, NotLevel = 2, TermLevel = 3;
 
     /// <summary>The number of nested levels. A comparison has the depth 1.</summary>

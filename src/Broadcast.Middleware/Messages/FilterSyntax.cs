@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Messages;
 /// untrusted client. An error message names the position of the error. The first character of the text has position 1.
 /// </summary>
 /// <remarks>
-/// An error message may become the reason of a close frame. So the message has at most 123 ASCII characters and repeats
-/// no text of the client.
+/// An error message may become the reason of a close frame. So each error message has at most 123 ASCII characters and
+/// repeats no text of the client.
 /// </remarks>
 ref struct FilterSyntax
 {

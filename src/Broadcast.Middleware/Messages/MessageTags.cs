@@ -13,9 +13,9 @@ namespace Broadcast.Middleware;
 /// The object is immutable and thread-safe. If you publish many messages with the same tags, create the object once.
 /// </para>
 /// <para>
-/// A message has 1 to 16 tags with different keys. A key has 1 to 32 ASCII letters, digits, or the characters <c>_ - .
-/// :</c>. The words <c>and</c>, <c>or</c>, <c>not</c> and <c>in</c> cannot be keys. A value has at most 128 characters,
-/// and contains no control character and no unpaired surrogate. Keys and values are case-sensitive.
+/// A message has 1 to 16 tags with different keys. A key has 1 to 32 ASCII letters, digits, or the characters
+/// <c>_ - . :</c>. The words <c>and</c>, <c>or</c>, <c>not</c> and <c>in</c> cannot be keys. A value has at most 128
+/// characters, and contains no control character and no unpaired surrogate. Keys and values are case-sensitive.
 /// </para>
 /// </remarks>
 #pragma warning disable CA1710 // The name says what the collection contains, like the TagList of .NET.

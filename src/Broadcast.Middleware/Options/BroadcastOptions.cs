@@ -207,13 +207,13 @@ public sealed class BroadcastOptions
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// The payload size in bytes above which the server compresses a message. The size is the size in the format of the
-    /// client's protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Clients may then
-    /// also compress their messages. The server compresses a message once for all clients with the same protocol,
-    /// compression window and value of this option. The server sends a message uncompressed if compression does not
-    /// make the message smaller, or if the message sets <see cref="Message.DisableCompression"/>. The server compresses
-    /// neither the answers of a protocol nor event streams. Test servers do not support compression. Null means no
-    /// compression. Default: null. Range: 0 to 1,073,741,824.
+    /// The payload size in bytes above which the server compresses a message. The server measures the size in the
+    /// format of the client's protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692).
+    /// Clients may then also compress their messages. The server compresses a message once for all clients with the
+    /// same protocol, compression window and value of this option. The server sends a message uncompressed if
+    /// compression does not make the message smaller, or if the message sets <see cref="Message.DisableCompression"/>.
+    /// The server compresses neither the answers of a protocol nor event streams. Test servers do not support
+    /// compression. Null means no compression. Default: null. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

@@ -20,7 +20,8 @@ public sealed class ReadOptions
     /// <see cref="SlowConsumer.SkipToLatest"/> returns a gap (<see cref="ReceivedMessage.IsGap"/>), and continues with
     /// the newest message. <see cref="SlowConsumer.Conflate"/> skips messages that a newer message with the same key
     /// replaces, whenever the reader is behind. These messages cause no gap. If the reader is still too far behind, the
-    /// enumeration throws an exception. After a failed recovery, the last two settings return a gap first.
+    /// enumeration throws an exception. After a failed recovery, <c>SkipToLatest</c> and <c>Conflate</c> return a gap
+    /// first.
     /// </remarks>
     public SlowConsumer SlowConsumer { get; set; }
 }
