@@ -42,7 +42,7 @@ sealed class Sampler(
     }
 
     /// <summary>
-    /// Removes a viewer: see <see cref="AddViewer"/>. Without viewers, the measurement stops at its next sample.
+    /// Removes a viewer: see <see cref="AddViewer"/>. Without viewers, the measurement stops at the next sample.
     /// </summary>
     public void RemoveViewer()
     {

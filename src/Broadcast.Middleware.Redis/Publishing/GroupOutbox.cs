@@ -3,7 +3,7 @@ using Broadcast.Middleware.Redis.Connections;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>The queue of messages that wait for a publish to one group.</summary>
+/// <summary>The messages that this node must still publish to one group.</summary>
 /// <remarks>
 /// Invariant: at most one batch of a group is in flight, so the messages keep their order. New messages wait and form
 /// the next batch. The object exists only while the group has messages.

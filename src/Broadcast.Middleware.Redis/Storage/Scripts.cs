@@ -28,7 +28,7 @@ static class Scripts
     /// <remarks>
     /// <para>
     /// KEYS: state, stream, index. If the message has an ID, the key of this ID follows. If the group retains messages,
-    /// the last key is the retained values.
+    /// the last key contains the retained values.
     /// </para>
     /// <code>
     /// ARGV 1      the epoch of a new group
@@ -288,7 +288,7 @@ static class Scripts
     /// <remarks>
     /// <para>KEYS: state.</para>
     /// <para>ARGV: the milliseconds for which Redis keeps the group.</para>
-    /// <para>The check and the renewal need one atomic step, because a message with an infinite history may arrive
+    /// <para>The check and the renewal need one atomic step, because a message with an unlimited history age may arrive
     /// between these two operations.</para>
     /// </remarks>
     public const string RenewEmptyGroup = """

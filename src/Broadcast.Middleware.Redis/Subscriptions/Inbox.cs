@@ -43,7 +43,9 @@ sealed class Inbox
     /// <summary>Makes the subscription read the stream before it delivers the next batch.</summary>
     public void RequestCatchUp() => _catchUpRequested = true;
 
-    /// <summary>Takes the next batch or the request to read the stream. Returns false if there is neither.</summary>
+    /// <summary>
+    /// Takes the next batch or the request to read the stream. Returns false if the inbox has no batch and no request.
+    /// </summary>
     /// <param name="batch">The next batch, unless <paramref name="catchesUp"/> is true.</param>
     /// <param name="catchesUp">True if the subscription must read the stream.</param>
     public bool TryTake(out Batch batch, out bool catchesUp)

@@ -147,7 +147,7 @@ public abstract class WebSocketTestClient : TestClient
         }
     }
 
-    /// <summary>Reads a frame, answers a ping, and remembers a close frame.</summary>
+    /// <summary>Reads a frame, answers a ping, and stores a close frame.</summary>
     async Task<ServerFrame> ReadFrameAsync()
     {
         ServerFrame frame;

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Testing;
 /// </summary>
 /// <remarks>
 /// Each <see cref="BroadcastTestHost"/> of a cluster has a faulty backplane: <see cref="BroadcastTestHost.Backplane"/>.
-/// To lose the data of the whole cluster, call <see cref="InMemoryCluster.Forget"/>.
+/// To simulate the loss of all data of the cluster, call <see cref="InMemoryCluster.Forget"/>.
 /// </remarks>
 /// <param name="backplane">The backplane without faults.</param>
 public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposable

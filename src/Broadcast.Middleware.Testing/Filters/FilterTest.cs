@@ -17,7 +17,9 @@ namespace Broadcast.Middleware.Testing;
 /// </code>
 /// </example>
 /// <param name="filter">The filter.</param>
-/// <param name="services">The services of <see cref="FilterContext.Services"/>. Null if the filter uses none.</param>
+/// <param name="services">
+/// The services of <see cref="FilterContext.Services"/>. Null if the filter uses no services.
+/// </param>
 public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? services = null)
 {
     readonly IBroadcastFilter _filter = filter ?? throw new ArgumentNullException(nameof(filter));

@@ -16,7 +16,7 @@ public sealed class RecordedMembership
     /// <summary>The name of the group.</summary>
     public string Group { get; }
 
-    /// <summary>The requested history. For a leave, the default value.</summary>
+    /// <summary>The requested history. For a leave, the replay is the default value.</summary>
     public Replay Replay { get; }
 
     /// <summary>

@@ -245,7 +245,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
         ?? throw new BroadcastTestException(
             $"Nothing closed {connectionId}{(status is null ? "" : $" with {(int)status}")}. {DescribeCalls()}");
 
-    /// <summary>Adds a connection to its group without a record, as the server does before it calls a filter.</summary>
+    /// <summary>Adds a connection to its home group, but records no join.</summary>
     internal void Admit(TestConnection connection)
     {
         Connections.TryAdd(connection);
@@ -256,9 +256,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     internal void RecordJoin(TestConnection connection, Replay replay, SubscriptionFilter? filter) =>
         Add(new RecordedMembership(true, connection.Id, connection.HomeGroup, replay, filter));
 
-    /// <summary>
-    /// Removes a connection from its groups without a record, as the server does before it calls a filter.
-    /// </summary>
+    /// <summary>Removes a connection from its groups, but records no leave.</summary>
     internal void Remove(TestConnection connection)
     {
         lock (_gate) _memberships.RemoveWhere(membership => membership.ConnectionId == connection.Id);

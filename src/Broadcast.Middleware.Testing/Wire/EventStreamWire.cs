@@ -62,7 +62,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
     }
 
     /// <summary>
-    /// Reads until the last ID has this offset, and returns the ID. Call this method when all events are taken.
+    /// Reads until the last ID has this offset, and returns the ID. Call this method after you have taken all events.
     /// </summary>
     public async Task<string> ReadIdAsync(long offset)
     {

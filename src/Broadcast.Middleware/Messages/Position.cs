@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 /// <summary>Identifies a message in its group by an epoch and an offset.</summary>
 /// <remarks>
 /// A client has received messages 1, 2 and 3. The server restarts and publishes 1 to 4. Without an epoch, the client
-/// would ask for everything after 3 and receive only 4. With an epoch, the server sees that the position belongs to an
-/// earlier log.
+/// would ask for everything after 3 and receive only 4. With an epoch, the server detects that the position belongs to
+/// an earlier log.
 /// </remarks>
 /// <param name="epoch">The epoch of the group's log.</param>
 /// <param name="offset">The offset within the epoch.</param>

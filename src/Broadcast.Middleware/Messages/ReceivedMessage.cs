@@ -13,7 +13,7 @@ public readonly struct ReceivedMessage(Message message, Position? position)
 
     /// <summary>
     /// The position of the message. To continue after this message later, pass the position to
-    /// <see cref="Replay.After"/>. For a gap after a failed recovery, this is the position at which the reader
+    /// <see cref="Replay.After"/>. For a gap after a failed recovery, the value is the position at which the reader
     /// continues. Null for a transient message and for other gaps.
     /// </summary>
     public Position? Position { get; } = position;

@@ -11,7 +11,7 @@ static class SharedFilters
     // Clients choose filters, so the number of entries has a limit. Above the limit, new filters are not shared.
     const int MaxFilters = 4096;
 
-    // The text of an unused filter stays in memory until the next cleanup, so a long text is not shared.
+    // The text of an unused filter stays in memory until the next cleanup, so filters with a long text are not shared.
     const int MaxTextLength = 4 * SubscriptionFilter.MaxTextLength;
 
     static readonly ConcurrentDictionary<string, WeakReference<SubscriptionFilter>> All = new(StringComparer.Ordinal);

@@ -126,7 +126,7 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return new(FilterNode.Tag(key, null));
     }
 
-    /// <summary>Accepts messages that the code of the app accepts.</summary>
+    /// <summary>Accepts messages that a delegate of the app accepts.</summary>
     /// <remarks>
     /// The server calls the delegate on the thread that sends to many clients. So the delegate must be fast, must not
     /// wait, and must return the same result each time for the same message. Do not use the payload after the call. If
@@ -135,8 +135,8 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
     /// node throws an exception.
     /// </remarks>
     /// <param name="accepts">
-    /// Returns true if the member must receive the message. The message has its payload, its type, its key, its tags
-    /// and <see cref="Message.IsJson"/>.
+    /// Returns true if the member must receive the message. Of the message, use only the payload, the type, the key,
+    /// the tags and <see cref="Message.IsJson"/>.
     /// </param>
     public static SubscriptionFilter FromDelegate(Func<Message, bool> accepts)
     {

@@ -118,7 +118,7 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> selects what the
-    /// server does with a client that is further behind. The size of a message includes its frame and 32 additional
+    /// server does with a client that exceeds this limit. The size of a message includes its frame and 32 additional
     /// bytes. A message counts even if the message excludes the client. The option limits the memory for slow clients
     /// and the size of a published message. Default: 1,048,576. Range: 1,024 to 1,073,741,824.
     /// </summary>

@@ -202,8 +202,8 @@ sealed class GroupPresence(
     }
 
     /// <summary>
-    /// Returns the members of all nodes. The members of this node come from the registry, because the registry has a
-    /// change earlier than the directory of the cluster.
+    /// Returns the members of all nodes. The members of this node come from the registry, because the registry changes
+    /// before the directory of the cluster.
     /// </summary>
     async ValueTask<IReadOnlyList<PresenceMember>> GetAllMembersAsync(
         IRemoteMembers remote, string group, CancellationToken cancellationToken)

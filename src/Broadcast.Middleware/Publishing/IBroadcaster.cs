@@ -65,8 +65,8 @@ public interface IBroadcaster
     /// <para>
     /// A reader is not a member of the group: presence, the registry and <see cref="PublishResult.LocalRecipients"/> do
     /// not count the reader. The reader receives messages to the group, even if these messages exclude connections. The
-    /// reader receives no message to all connections, to a user or to a single connection. A publish never waits for a
-    /// reader.
+    /// reader does not receive messages to all connections, to a user or to a single connection. A publish never waits
+    /// for a reader.
     /// </para>
     /// </remarks>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>

@@ -80,7 +80,7 @@ public readonly struct Recipients : IEquatable<Recipients>
         return new(RecipientsKind.Groups, sorted, null);
     }
 
-    /// <summary>Selects all connections of a user, from all devices.</summary>
+    /// <summary>Selects all connections of a user, on all devices.</summary>
     /// <param name="userId">See <see cref="IBroadcastConnection.UserId"/>.</param>
     /// <exception cref="ArgumentException">The ID is null or empty.</exception>
     public static Recipients User(string userId)
