@@ -238,7 +238,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         if (_startupChecks.Task.IsCompletedSuccessfully) await _startupChecks.Task.Result;
     }
 
-    /// <summary>Logs a warning if a setting of Redis can cause lost messages without an error.</summary>
+    /// <summary>Checks the eviction policy and the commands of Redis, and logs a warning for each problem.</summary>
     async Task RunStartupChecksAsync(CancellationToken stopping)
     {
         await RunAsync(new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping));

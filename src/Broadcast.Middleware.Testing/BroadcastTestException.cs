@@ -12,13 +12,13 @@ public sealed class BroadcastTestException : Exception
     }
 
     /// <summary>Creates an exception.</summary>
-    /// <param name="message">The problem and how to fix it.</param>
+    /// <param name="message">The problem and the fix.</param>
     public BroadcastTestException(string message) : base(message)
     {
     }
 
     /// <summary>Creates an exception with its cause.</summary>
-    /// <param name="message">The problem and how to fix it.</param>
+    /// <param name="message">The problem and the fix.</param>
     /// <param name="innerException">The cause. Null without a cause.</param>
     public BroadcastTestException(string message, Exception? innerException) : base(message, innerException)
     {

@@ -10,7 +10,7 @@ namespace Broadcast.Middleware.Testing;
 
 /// <summary>
 /// An app with a broadcast, for end-to-end tests in one process. The app runs on Kestrel, but uses no port. By default,
-/// the app maps <c>/ws</c>, and its clock is manual: see <see cref="Time"/>.
+/// the app maps <c>/ws</c> and uses a manual clock: see <see cref="Time"/>.
 /// </summary>
 /// <remarks>The host reads no configuration files and no environment variables.</remarks>
 public sealed class BroadcastTestHost : IAsyncDisposable
@@ -45,14 +45,15 @@ public sealed class BroadcastTestHost : IAsyncDisposable
         ?? throw new InvalidOperationException(
             "The app has another TimeProvider than the manual clock. Remove its registration, or use your own object.");
 
-    /// <summary>The backplane of this host, which fails on request.</summary>
+    /// <summary>The backplane of this host. A test can make this backplane fail.</summary>
     /// <exception cref="InvalidOperationException">The host has no cluster.</exception>
     public FaultyBackplane Backplane => _backplane ?? throw new InvalidOperationException(
         "The host is not part of a cluster. Pass an InMemoryCluster to the parameter 'cluster' of StartAsync.");
 
     /// <summary>
-    /// The longest time that a client waits without progress. This is real time, not the time of <see cref="Time"/>. A
-    /// change affects later clients. Default: 60 seconds, because a busy test machine can be slow.
+    /// The longest time that a client waits without progress. The timeout uses real time, not the time of
+    /// <see cref="Time"/>. A change affects only clients that connect later. Default: 60 seconds, because a busy test
+    /// machine can be slow.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The value is zero or negative.</exception>
     public TimeSpan Timeout
@@ -76,7 +77,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// Makes the host a node of this cluster. Hosts of the same cluster form one broadcast. Null for a single node.
     /// </param>
     /// <param name="cancellationToken">
-    /// Ends the start and all waits of the host and its clients, for example because the test run is canceled.
+    /// Cancels the start of the host, and all waits of the host and its clients.
     /// </param>
     public static async Task<BroadcastTestHost> StartAsync(
         Action<BroadcastOptions>? options = null,
@@ -125,7 +126,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// </remarks>
     /// <param name="path">The path and the query. Default: <c>/ws</c>.</param>
     /// <param name="userId">
-    /// The ID of the authenticated user. Null for the user of <paramref name="options"/>.
+    /// The ID of the authenticated user. If null, the client has the user of <paramref name="options"/>.
     /// </param>
     /// <param name="options">The options of the client. Null for the defaults.</param>
     /// <exception cref="BroadcastTestException">
@@ -161,7 +162,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// </summary>
     /// <param name="path">The path and the query. Default: <c>/ws</c>.</param>
     /// <param name="userId">
-    /// The ID of the authenticated user. Null for the user of <paramref name="options"/>.
+    /// The ID of the authenticated user. If null, the client has the user of <paramref name="options"/>.
     /// </param>
     /// <param name="lastEventId">See <see cref="EventStreamTestClient.LastEventId"/>. Null for a new client.</param>
     /// <param name="options">The options of the client. Null for the defaults.</param>
@@ -204,8 +205,8 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     }
 
     /// <summary>
-    /// Stops the app. The server closes its connections with close code 1001. It waits for the answer of each client,
-    /// so let the clients receive the close frame at the same time.
+    /// Stops the app. The server closes its connections with close code 1001. The server waits for the answer of each
+    /// client. So the clients must receive the close frame while this method runs.
     /// </summary>
     /// <remarks>
     /// The server closes up to 50 connections at once. If there are more connections, or if a filter still runs, also
@@ -214,8 +215,8 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     public Task StopAsync() => _app.StopAsync(_cancellationToken);
 
     /// <summary>
-    /// Simulates the end of the process of a node. All clients lose their connections without a close frame, and the
-    /// cluster removes the members of the node.
+    /// Simulates a crash of the node. All clients lose their connections without a close frame, and the cluster removes
+    /// the members of the node.
     /// </summary>
     /// <exception cref="InvalidOperationException">The host has no cluster.</exception>
     public async Task KillAsync()
@@ -240,7 +241,9 @@ public sealed class BroadcastTestHost : IAsyncDisposable
         await _app.DisposeAsync();
     }
 
-    /// <summary>Finds the connections of named broadcasts. The default broadcast is already tracked.</summary>
+    /// <summary>
+    /// Adds the filter that tracks clients to each named broadcast. The default broadcast already has this filter.
+    /// </summary>
     static void TrackNamedBroadcasts(IServiceCollection services)
     {
         var names = services

@@ -7,9 +7,9 @@ using Microsoft.Extensions.Hosting;
 namespace Broadcast.Middleware.Dashboard.Access;
 
 /// <summary>
-/// Hides the dashboard from everyone that the app has not allowed to open it. With an authorization policy, the
-/// authorization middleware decides. Without a policy, only a browser on this computer may open the dashboard, and only
-/// in the environment Development. Other requests get status 404.
+/// Hides the dashboard from users that the app does not allow. With an authorization policy, the authorization
+/// middleware decides. Without a policy, only a browser on this computer may open the dashboard, and only in the
+/// environment Development. Other requests get status 404.
 /// </summary>
 /// <param name="pattern">The pattern of the dashboard, for the log.</param>
 /// <param name="environment">The environment of the app.</param>
@@ -28,13 +28,14 @@ sealed class DashboardAccess(string pattern, IHostEnvironment environment, Dashb
     };
 
     /// <summary>
-    /// Returns the reason why the request may not see the dashboard. Null if the request may see the dashboard.
+    /// Returns the reason why the user must not open the dashboard. Returns null if the user may open the dashboard.
     /// </summary>
     string? FindProblem(HttpContext context)
     {
         var metadata = context.GetEndpoint()?.Metadata;
         var isAnonymous = metadata?.GetMetadata<IAllowAnonymous>() is not null;
-        // The server fails a request to an endpoint with this metadata if the authorization middleware did not run.
+        // If the authorization middleware did not run, ASP.NET Core throws an exception for an endpoint with this
+        // metadata.
         if (!isAnonymous && metadata?.GetMetadata<IAuthorizeData>() is not null) return null;
         if (!environment.IsDevelopment())
         {
@@ -49,7 +50,7 @@ sealed class DashboardAccess(string pattern, IHostEnvironment environment, Dashb
         var headers = context.Request.Headers;
         if (headers.ContainsKey("Forwarded") || headers.ContainsKey("X-Forwarded-For"))
             return "The dashboard has no authorization policy, and a proxy has forwarded the request.";
-        // A page of another site can give its own host name the address of this computer (DNS rebinding).
+        // Another site can make its own host name resolve to the address of this computer (DNS rebinding).
         if (!IsLoopback(context.Request.Host))
             return "The dashboard has no authorization policy, and the host in the URL is not localhost.";
         return null;

@@ -38,7 +38,7 @@ sealed class Asset
 
     public string Name { get; }
 
-    /// <summary>The URL, below the URL of the dashboard.</summary>
+    /// <summary>The URL of the file, relative to the URL of the dashboard.</summary>
     public string Path => IsPage ? "/" : "/" + Name;
 
     bool IsPage => Name.EndsWith(".html", StringComparison.Ordinal);

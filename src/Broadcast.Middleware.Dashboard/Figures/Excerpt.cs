@@ -15,7 +15,7 @@ static class Excerpt
     public static string? OfName(string? name) =>
         name is { Length: > MaxNameLength } ? string.Concat(name.AsSpan(0, MaxNameLength), "…") : name;
 
-    /// <summary>Returns the start of a payload. Bytes of a binary message are hexadecimal numbers.</summary>
+    /// <summary>Returns the start of a payload. For a binary message, the result contains hexadecimal digits.</summary>
     public static string OfPayload(ReadOnlySpan<byte> payload, MessageType type, out bool isCut)
     {
         var length = Math.Min(payload.Length, type == MessageType.Text ? MaxBytes : MaxBinaryBytes);

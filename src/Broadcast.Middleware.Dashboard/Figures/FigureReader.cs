@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>
 /// Measures a broadcast from the creation of this object until its disposal. Only one thread at a time may use this
-/// class.
+/// object.
 /// </summary>
 sealed class FigureReader : IDisposable
 {
@@ -61,6 +61,6 @@ sealed class FigureReader : IDisposable
         double Rate(Total total) => Math.Round(total.TakeIncrease() / seconds, 1);
     }
 
-    /// <summary>Stops the measurement. The broadcast then has no cost for the dashboard.</summary>
+    /// <summary>Stops the measurement. The broadcast then no longer measures latency for the dashboard.</summary>
     public void Dispose() => _instruments.Dispose();
 }

@@ -35,7 +35,7 @@ sealed class Instruments : IDisposable
         _listener.SetMeasurementEventCallback<double>(
             static (_, value, _, state) => ((LatencyHistogram)state!).Add(value));
         _listener.Start();
-        // The sum of the deliveries contains earlier deliveries.
+        // The first sum also contains deliveries before the measurement. Ignore these deliveries.
         Observe();
         Delivered.TakeIncrease();
     }

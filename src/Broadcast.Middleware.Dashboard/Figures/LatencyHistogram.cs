@@ -3,8 +3,8 @@ using System.Numerics;
 namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>
-/// Counts latencies in buckets. Each power of two microseconds has eight buckets, so a percentile is at most one eighth
-/// too high. Any thread may add a latency.
+/// Counts latencies in buckets. The range from one power of two (in microseconds) to the next has eight buckets, so a
+/// percentile is at most one eighth too high. Any thread may add a latency.
 /// </summary>
 sealed class LatencyHistogram
 {
@@ -17,8 +17,8 @@ sealed class LatencyHistogram
     public void Add(double seconds) => Interlocked.Increment(ref _counts[IndexOf(seconds)]);
 
     /// <summary>
-    /// Returns the median and the 99th percentile of the latencies since the last call, in milliseconds. Null without
-    /// latencies. Only one thread may call this method.
+    /// Returns the median and the 99th percentile of the latencies since the last call, in milliseconds. Returns null
+    /// if there are no latencies. Only one thread may call this method.
     /// </summary>
     public (double Median, double P99)? TakePercentiles()
     {

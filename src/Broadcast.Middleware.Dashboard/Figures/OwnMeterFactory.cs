@@ -3,8 +3,8 @@ using System.Diagnostics.Metrics;
 namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>
-/// Creates the meter of the dashboard's own broadcast. The meter has another name than the meters of the app, so an
-/// exporter of the app does not count the connections of the dashboard.
+/// Creates the meter of the dashboard's own broadcast. This meter has a separate name. So an exporter of the app does
+/// not count the connections of the dashboard.
 /// </summary>
 sealed class OwnMeterFactory : IMeterFactory
 {

@@ -20,10 +20,12 @@ sealed record Sample
     public required double Dropped { get; init; }
     public required double Refused { get; init; }
 
-    /// <summary>The median of the delivery latency in milliseconds. Null without deliveries.</summary>
+    /// <summary>The median of the delivery latency in milliseconds. Null if there were no deliveries.</summary>
     public required double? Median { get; init; }
 
-    /// <summary>The 99th percentile of the delivery latency in milliseconds. Null without deliveries.</summary>
+    /// <summary>
+    /// The 99th percentile of the delivery latency in milliseconds. Null if there were no deliveries.
+    /// </summary>
     public required double? P99 { get; init; }
 
     /// <summary>The number of slow clients.</summary>

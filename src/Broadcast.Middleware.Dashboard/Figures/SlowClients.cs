@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>Finds the slow clients of a broadcast.</summary>
 /// <param name="connections">The connections of this node.</param>
-/// <param name="heartbeat">The clock of the pending writes.</param>
+/// <param name="heartbeat">The clock that measures how long writes are pending.</param>
 sealed class SlowClients(ConnectionManager connections, Heartbeat heartbeat)
 {
     /// <summary>A client is slow if a write has been pending for at least this time.</summary>

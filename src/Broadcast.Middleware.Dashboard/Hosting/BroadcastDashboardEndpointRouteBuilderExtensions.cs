@@ -18,14 +18,15 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
     static readonly string[] _pageMethods = [HttpMethods.Get, HttpMethods.Head];
 
     /// <summary>
-    /// Maps the dashboard of the default broadcast to a URL. The dashboard is a live page: it shows connections,
-    /// groups, message rates, latency, drops, slow clients and nodes, publishes messages, and closes connections.
+    /// Maps the dashboard of the default broadcast to a URL. The dashboard is a live page. The page shows connections,
+    /// groups, message rates, latency, drops, slow clients and nodes. A user of the page can also publish messages and
+    /// close connections.
     /// </summary>
     /// <remarks>
     /// <para>
-    /// Nobody can open the dashboard by default. Call <c>RequireAuthorization</c> on the result to let users open it.
-    /// Without an authorization policy, the dashboard answers only requests from the same computer in the environment
-    /// <c>Development</c>. All other requests get status 404, and the log names the missing setting.
+    /// By default, the dashboard is closed to users. To open the dashboard to users, call <c>RequireAuthorization</c>
+    /// on the result. Without an authorization policy, the dashboard answers only requests from the same computer in
+    /// the environment <c>Development</c>. All other requests get status 404, and the log names the missing setting.
     /// <c>AllowAnonymous</c> and a fallback policy do not open the dashboard.
     /// </para>
     /// <para>
@@ -36,9 +37,11 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
     /// </remarks>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The URL of the page, for example <c>/broadcast</c>. The dashboard also uses the URLs below.
+    /// The URL of the page, for example <c>/broadcast</c>. The dashboard also uses URLs that start with this URL.
     /// </param>
-    /// <returns>A builder for conventions of all URLs of the dashboard, such as <c>RequireAuthorization</c>.</returns>
+    /// <returns>
+    /// A builder that adds conventions to all URLs of the dashboard, for example <c>RequireAuthorization</c>.
+    /// </returns>
     /// <exception cref="InvalidOperationException">
     /// The app did not call <c>AddBroadcast</c>, or the versions of the packages differ.
     /// </exception>
@@ -49,12 +52,14 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
     /// <summary>Maps the dashboard of a broadcast to a URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The URL of the page, for example <c>/broadcast</c>. The dashboard also uses the URLs below.
+    /// The URL of the page, for example <c>/broadcast</c>. The dashboard also uses URLs that start with this URL.
     /// </param>
     /// <param name="name">
     /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.
     /// </param>
-    /// <returns>A builder for conventions of all URLs of the dashboard, such as <c>RequireAuthorization</c>.</returns>
+    /// <returns>
+    /// A builder that adds conventions to all URLs of the dashboard, for example <c>RequireAuthorization</c>.
+    /// </returns>
     /// <exception cref="InvalidOperationException">
     /// The app did not call <c>AddBroadcast</c> for this broadcast, or the versions of the packages differ.
     /// </exception>

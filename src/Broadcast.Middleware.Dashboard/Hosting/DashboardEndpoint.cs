@@ -11,12 +11,12 @@ using Microsoft.Extensions.Options;
 namespace Broadcast.Middleware.Dashboard.Hosting;
 
 /// <summary>
-/// Maps the WebSocket of the dashboard. The page is a client of the library, in a broadcast of its own. So the figures
-/// of the observed broadcast do not contain the connections and messages of the dashboard.
+/// Maps the WebSocket of the dashboard. The page is a client of a separate broadcast. So the figures of the observed
+/// broadcast do not contain the connections and messages of the dashboard.
 /// </summary>
 static class DashboardEndpoint
 {
-    /// <summary>The URL of the WebSocket, below the URL of the page.</summary>
+    /// <summary>The URL of the WebSocket, relative to the URL of the page.</summary>
     public const string Path = "/ws";
 
     const string Name = "Dashboard";

@@ -3,7 +3,9 @@ using Broadcast.Middleware.Dashboard.Requests;
 
 namespace Broadcast.Middleware.Dashboard.Hosting;
 
-/// <summary>Creates the first message to a viewer. It describes the broadcast and contains earlier samples.</summary>
+/// <summary>
+/// Creates the first message to a viewer. The message describes the broadcast and contains earlier samples.
+/// </summary>
 /// <param name="broadcastName">The name of the broadcast.</param>
 /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="nodes">The nodes.</param>

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Hosting;
 namespace Broadcast.Middleware.Dashboard.Hosting;
 
 /// <summary>
-/// Compares the versions of the two packages, because the dashboard uses internal parts of the library.
+/// Compares the versions of this package and of the library, because the dashboard uses internal parts of the library.
 /// </summary>
 static class PackageVersion
 {

@@ -7,8 +7,8 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Dashboard.Hosting;
 
 /// <summary>
-/// Publishes a sample to all viewers once per second, while at least one viewer is connected. A new viewer first
-/// receives the earlier samples.
+/// Publishes a sample to all viewers once per second, while at least one viewer is connected. A viewer is an open page.
+/// A new viewer first receives the earlier samples.
 /// </summary>
 /// <param name="createReader">Starts a measurement.</param>
 /// <param name="broadcaster">Publishes to the viewers.</param>
@@ -41,7 +41,9 @@ sealed class Sampler(
         }
     }
 
-    /// <summary>Reverts <see cref="AddViewer"/>. Without viewers, the measurement stops at its next sample.</summary>
+    /// <summary>
+    /// Removes a viewer: see <see cref="AddViewer"/>. Without viewers, the measurement stops at the next sample.
+    /// </summary>
     public void RemoveViewer()
     {
         lock (_gate) _viewers--;

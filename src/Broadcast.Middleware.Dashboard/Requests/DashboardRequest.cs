@@ -6,10 +6,12 @@ sealed class DashboardRequest
     /// <summary>A number that the answer repeats.</summary>
     public long Id { get; init; }
 
-    /// <summary><c>groups</c>, <c>group</c>, <c>nodes</c>, <c>publish</c> or <c>close</c>.</summary>
+    /// <summary>
+    /// The type of the request: <c>groups</c>, <c>group</c>, <c>nodes</c>, <c>publish</c> or <c>close</c>.
+    /// </summary>
     public string? Type { get; init; }
 
-    /// <summary>A part of a group name.</summary>
+    /// <summary>The part of a group name to search for.</summary>
     public string? Search { get; init; }
 
     /// <summary>The name of a group, the ID of a user or the ID of a connection.</summary>

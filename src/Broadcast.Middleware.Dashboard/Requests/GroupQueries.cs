@@ -7,12 +7,12 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware.Dashboard.Requests;
 
 /// <summary>
-/// Finds groups, their members and their newest messages. An answer has a limited size, and a query allocates memory
-/// only for its answer.
+/// Finds groups, and the members and newest messages of a group. An answer has a limited size, and a query allocates
+/// memory only for its answer.
 /// </summary>
 /// <param name="groups">The groups of this node.</param>
 /// <param name="connections">The connections of this node.</param>
-/// <param name="registry">The registry of the app, which knows the members of each group.</param>
+/// <param name="registry">The registry of the app, which lists the members of each group.</param>
 /// <param name="clusterPresence">Counts the members on all nodes. Null without a cluster.</param>
 /// <param name="time">The time provider.</param>
 sealed class GroupQueries(
@@ -53,7 +53,7 @@ sealed class GroupQueries(
         return new GroupsReply { Id = id, Total = total, Groups = [.. items] };
     }
 
-    /// <summary>Returns a page of the members of a group, and its newest messages.</summary>
+    /// <summary>Returns members of a group, and the newest messages of this group.</summary>
     /// <param name="id">The number of the request.</param>
     /// <param name="name">The name of the group. Empty for all connections.</param>
     /// <param name="cancellationToken">Cancels the call.</param>

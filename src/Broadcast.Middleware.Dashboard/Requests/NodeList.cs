@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Dashboard.Requests;
 /// </summary>
 sealed class NodeList
 {
-    // The name starts with a control character, so an app cannot use it.
+    // The name starts with a control character, so an app cannot use this name.
     const string Group = "\u0001dashboard";
     const int MaxNodes = 100;
 
@@ -66,7 +66,7 @@ sealed class NodeList
 
     public bool IsCluster => _backplane is not null;
 
-    /// <summary>The name of this node: the computer and the process.</summary>
+    /// <summary>The name of this node: the computer name and the process ID.</summary>
     public string OwnName { get; } = $"{Environment.MachineName}:{Environment.ProcessId}";
 
     /// <summary>Returns the nodes in the order of their names.</summary>

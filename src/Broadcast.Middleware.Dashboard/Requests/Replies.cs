@@ -33,7 +33,7 @@ sealed class GroupItem
     public required int Members { get; init; }
 }
 
-/// <summary>A page of the members of a group, and its newest messages.</summary>
+/// <summary>Members of a group, and the newest messages of this group.</summary>
 sealed class GroupReply
 {
     public string Type { get; } = "group";
@@ -81,7 +81,7 @@ sealed class MessageItem
     /// <summary>The size of the whole message in bytes.</summary>
     public required int Size { get; init; }
 
-    /// <summary>The start of the message. Bytes of a binary message are hexadecimal numbers.</summary>
+    /// <summary>The start of the message. For a binary message, the text contains hexadecimal digits.</summary>
     public required string Text { get; init; }
 
     /// <summary>True if <see cref="Text"/> is not the whole message.</summary>
@@ -119,12 +119,12 @@ sealed class DoneReply
     public required string Text { get; init; }
 }
 
-/// <summary>Tells what is wrong with a request and how to fix it.</summary>
+/// <summary>Describes the problem of a request and the fix.</summary>
 sealed class ProblemReply
 {
     public string Type { get; } = "problem";
 
-    /// <summary>The number of the request. 0 if the request is not readable.</summary>
+    /// <summary>The number of the request. 0 if the server cannot read the request.</summary>
     public required long Id { get; init; }
 
     public required string Text { get; init; }

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Dashboard.Requests;
 
 /// <summary>
-/// Thrown for an invalid request. The message tells the user of the page what is wrong and how to fix it.
+/// A request is invalid. The exception message describes the problem and the fix for the user of the page.
 /// </summary>
 sealed class RequestException(string message) : Exception(message);

@@ -4,7 +4,9 @@ using Broadcast.Middleware.Dashboard.Diagnostics;
 
 namespace Broadcast.Middleware.Dashboard.Requests;
 
-/// <summary>Answers the requests of the page. A request with a problem gets an answer that names the fix.</summary>
+/// <summary>
+/// Answers the requests of the page. For an invalid request, the answer names the problem and the fix.
+/// </summary>
 /// <param name="broadcaster">Publishes messages and closes connections.</param>
 /// <param name="groups">Finds groups, members and messages.</param>
 /// <param name="nodes">The nodes.</param>
@@ -57,7 +59,8 @@ sealed class RequestHandler(IBroadcaster broadcaster, GroupQueries groups, NodeL
     }
 
     /// <summary>
-    /// Returns the message of an exception. The name of the C# parameter would confuse the user.
+    /// Returns the message of an exception without the name of a C# parameter. The parameter name would confuse the
+    /// user.
     /// </summary>
     static string WithoutParameter(Exception exception) =>
         exception is ArgumentException { ParamName: { } name }

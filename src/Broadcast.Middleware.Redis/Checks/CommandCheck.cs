@@ -7,8 +7,8 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Checks;
 
 /// <summary>
-/// Runs each command that the backplane needs, and receives a message through a channel. So the check also fails if a
-/// proxy does not support publish/subscribe, if an ACL denies a command, or if the server has no streams.
+/// Runs each command that the backplane needs, and receives a message through a channel. So the check fails if a proxy
+/// does not support publish/subscribe, an ACL denies a command, or the server has no streams.
 /// </summary>
 /// <remarks>The check uses separate keys and deletes these keys at the end.</remarks>
 sealed class CommandCheck(RedisConnection connection)
@@ -71,8 +71,8 @@ sealed class CommandCheck(RedisConnection connection)
     }
 
     /// <summary>
-    /// Runs the commands that the backplane uses outside scripts. All commands start before the first wait, so together
-    /// they need one round trip.
+    /// Runs the commands that the backplane uses outside scripts. All commands start before the first wait, so all
+    /// commands together need one round trip.
     /// </summary>
     static async Task<TimeSpan> RunPlainCommandsAsync(IDatabase database, GroupKeys keys, RedisKey heartbeat)
     {

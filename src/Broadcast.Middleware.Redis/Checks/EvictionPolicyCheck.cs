@@ -5,8 +5,8 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Checks;
 
 /// <summary>
-/// Logs a warning if Redis may evict keys. If Redis evicts the heartbeat of a live node, other nodes do not list the
-/// members of this node.
+/// Logs a warning if Redis may evict keys. If Redis evicts the heartbeat of a live node, other nodes no longer list the
+/// members of that node.
 /// </summary>
 sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
 {

@@ -21,7 +21,9 @@ static partial class ConnectionString
 
     const int DefaultPort = 6379;
 
-    /// <exception cref="FormatException">The connection string is invalid. The message says how to fix it.</exception>
+    /// <exception cref="FormatException">
+    /// The connection string is invalid. The exception message names the fix.
+    /// </exception>
     public static ConfigurationOptions Parse(string? text)
     {
         if (string.IsNullOrWhiteSpace(text)) throw NoServer();

@@ -56,7 +56,7 @@ public sealed class RedisBackplaneOptions
 
     /// <summary>
     /// The interval at which a node compares its last message of each group with Redis. This check finds messages that
-    /// did not reach the node, because Redis does not report them. Default 2 seconds. Range 100 milliseconds to 1
+    /// did not reach the node. Redis does not report such messages. Default 2 seconds. Range 100 milliseconds to 1
     /// minute.
     /// </summary>
     public TimeSpan CheckInterval { get; set; } = TimeSpan.FromSeconds(2);

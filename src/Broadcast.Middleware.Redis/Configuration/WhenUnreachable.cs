@@ -23,8 +23,8 @@ public enum WhenUnreachable
     /// and the history does not contain the message. Other nodes never receive the message.
     /// <see cref="PublishResult.IsLocalOnly"/> is true, and the metric <c>broadcast.messages.local_only</c> counts the
     /// message. For the first such message, the node logs a warning. If the connection is lost while Redis processes a
-    /// message, the publish of this message waits as with <see cref="Wait"/>. A publish with a <see cref="Message.Id"/>
-    /// fails instead, so that a later retry reaches each client once.
+    /// message, the publish of this message waits as with <see cref="Wait"/>. While Redis is unreachable, a publish
+    /// with a <see cref="Message.Id"/> fails, so that a later retry reaches each client once.
     /// </summary>
     Local,
 }

@@ -17,7 +17,7 @@ sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreach
 
     /// <summary>
     /// Returns the error of an operation on a group, or null if the operation may wait for Redis. This method also
-    /// returns null while the first attempt to connect runs, because Redis can be reachable.
+    /// returns null while the first attempt to connect runs, because Redis may be reachable.
     /// </summary>
     public BackplaneException? Find(string group)
     {

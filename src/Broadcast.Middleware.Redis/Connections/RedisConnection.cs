@@ -41,13 +41,13 @@ sealed class RedisConnection(
     public event Action? Connected;
 
     /// <summary>
-    /// Occurs when the node may use another copy of the data. This is possible after a connect to a master, and after a
-    /// replica has become a master. After a reconnect to a replica, the node uses the same data as before.
+    /// Occurs when the node may use another copy of the data. The copy can change after a connect to a master, and
+    /// after a replica has become a master. After a reconnect to a replica, the node uses the same data as before.
     /// </summary>
     public event Action? MasterConnected;
 
     /// <summary>
-    /// False if no master has been connected for a time that is longer than a quick reconnect. True until the first
+    /// False if no master has been connected for one second. A quick reconnect takes less time. True until the first
     /// attempt to connect has ended.
     /// </summary>
     public bool IsReachable
@@ -110,8 +110,8 @@ sealed class RedisConnection(
     }
 
     /// <summary>
-    /// True if the master of a group is connected, or any master if <paramref name="group"/> is null. Also true before
-    /// the first attempt to connect has ended.
+    /// Returns true if the master of a group is connected. If <paramref name="group"/> is null, any connected master is
+    /// sufficient. The method also returns true until the first attempt to connect has ended.
     /// </summary>
     public bool IsConnected(string? group = null)
     {
@@ -121,7 +121,7 @@ sealed class RedisConnection(
         return task.Result.GetDatabase().IsConnected(key, CommandFlags.DemandMaster);
     }
 
-    /// <summary>Repeats an operation until it succeeds or the deadline passes.</summary>
+    /// <summary>Repeats an operation until the operation succeeds or the deadline passes.</summary>
     /// <remarks>Redis may execute an operation twice, so the operation must be idempotent.</remarks>
     /// <param name="operation">The operation.</param>
     /// <param name="deadline">

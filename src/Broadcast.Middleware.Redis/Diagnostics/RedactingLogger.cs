@@ -34,7 +34,7 @@ sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
         }
         catch (Exception)
         {
-            // The app cannot receive this message.
+            // The inner logger has failed, so the app cannot receive this message.
         }
     }
 

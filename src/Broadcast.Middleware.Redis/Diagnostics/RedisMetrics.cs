@@ -3,7 +3,9 @@ using Broadcast.Middleware.Redis.Storage;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
-/// <summary>The instruments of the meter <c>Broadcast.Redis</c>. docs/operations/redis.md lists them.</summary>
+/// <summary>
+/// The instruments of the meter <c>Broadcast.Redis</c>. docs/operations/redis.md lists these instruments.
+/// </summary>
 /// <remarks>Each measurement has the tag <c>broadcast.name</c> with the name of the broadcast.</remarks>
 sealed class RedisMetrics
 {

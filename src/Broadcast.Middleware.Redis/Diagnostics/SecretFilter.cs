@@ -3,7 +3,9 @@ using System.Text.RegularExpressions;
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
 /// <summary>Removes the Redis password and the credentials of URLs from log messages.</summary>
-/// <param name="password">The password. Null if there is no password or the backplane does not know it.</param>
+/// <param name="password">
+/// The password. Null if the connection has no password, or if the backplane does not know the password.
+/// </param>
 sealed partial class SecretFilter(string? password)
 {
     const string Replacement = "***";

@@ -141,7 +141,7 @@ public static class RedisBroadcastBuilderExtensions
         configuration.AllowAdmin = true;
         configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
         // The app must also start while Redis is unreachable. StackExchange.Redis must not queue or repeat operations,
-        // because the backplane does so in the correct order.
+        // because the backplane queues and repeats the operations in the correct order.
         configuration.AbortOnConnectFail = false;
         configuration.BacklogPolicy = BacklogPolicy.FailFast;
         configuration.ReconnectRetryPolicy = new ReconnectDelay();

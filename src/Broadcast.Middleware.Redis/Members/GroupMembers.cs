@@ -42,8 +42,8 @@ sealed class GroupMembers(string group)
         None,
 
         /// <summary>
-        /// The writes set all members, and the last write checks their number. So other nodes see all members during
-        /// the rewrite.
+        /// The writes set all members, and the last write checks the number of members. So other nodes see all members
+        /// during the rewrite.
         /// </summary>
         Check,
 
@@ -72,7 +72,7 @@ sealed class GroupMembers(string group)
         }
     }
 
-    /// <summary>Sets a member, or removes it if <paramref name="value"/> is null.</summary>
+    /// <summary>Sets a member, or removes the member if <paramref name="value"/> is null.</summary>
     /// <param name="member">The member.</param>
     /// <param name="value">The value.</param>
     /// <param name="needsWrite">True if the caller must schedule a write.</param>

@@ -10,15 +10,15 @@ sealed class LocalMembers
     readonly ConcurrentQueue<GroupMembers> _dirty = new();
 
     /// <summary>
-    /// Sets a member, or removes it if <paramref name="value"/> is null. Returns true if the group became dirty.
+    /// Sets a member, or removes the member if <paramref name="value"/> is null. Returns true if the group became
+    /// dirty.
     /// </summary>
     public bool Change(string group, string member, byte[]? value)
     {
         while (true)
         {
             var members = _groups.GetOrAdd(group, static name => new GroupMembers(name));
-            // If the object is removed, the dictionary no longer contains it. So the next iteration creates a new
-            // object.
+            // A removed object is no longer in the dictionary. So the next iteration creates a new object.
             if (!members.TryChange(member, value, out var needsWrite)) continue;
             if (needsWrite) _dirty.Enqueue(members);
             return needsWrite;

@@ -25,7 +25,7 @@ sealed class MemberDirectory(
     public async Task<IReadOnlyList<BackplaneMember>> ListAsync(string group, CancellationToken cancellationToken)
     {
         var members = new Dictionary<string, BackplaneMember>(StringComparer.Ordinal);
-        // For this node, use the members in memory, because they are newer than the copy in Redis.
+        // For this node, use the members in memory, because the copy in Redis may be older.
         if (local.TryGet(group, out var own)) own.CopyTo(members);
         var hashes = await QueryOtherNodesAsync(
             group, static (database, key) => database.HashGetAllAsync(key, FromMaster), cancellationToken);

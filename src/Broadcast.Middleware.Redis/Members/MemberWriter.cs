@@ -124,7 +124,9 @@ sealed class MemberWriter(
         _workAvailable.Set();
     }
 
-    /// <summary>Forgets the last error when the last write of each group has succeeded.</summary>
+    /// <summary>
+    /// Counts the groups whose last write failed. When no such group remains, this method clears the last error.
+    /// </summary>
     void CountFailure(GroupMembers group, bool isFailed)
     {
         if (group.HasFailed == isFailed) return;
@@ -140,7 +142,7 @@ sealed class MemberWriter(
             if (heartbeat.NodeName is not { } node) return false;
             var deadline = connection.GetDeadline(_writeTimeout);
             var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
-            // Delete the members under an earlier name of this node, because no node reads them.
+            // Delete the members under an earlier name of this node, because no node reads these members.
             var earlier = group.NodeInRedis is { } name && name != node ? name : null;
             RedisKey[] allKeys = earlier is null
                 ? [keys.Members(node), keys.Nodes]

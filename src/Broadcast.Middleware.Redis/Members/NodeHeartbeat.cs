@@ -10,9 +10,9 @@ namespace Broadcast.Middleware.Redis.Members;
 /// Renews the heartbeat key of this node. Other nodes list the members of this node while the key exists.
 /// </summary>
 /// <remarks>
-/// The heartbeat has a separate loop. The loop does not wait for the member writer, because other nodes must list this
-/// node while it writes many members. Invariant: <see cref="NodeName"/> is a name only after Redis has confirmed the
-/// key of this name. Otherwise, another node could delete members that this node has just written.
+/// The heartbeat has a separate loop. The loop does not wait for the member writer, because other nodes must also list
+/// this node while the writer writes many members. Invariant: <see cref="NodeName"/> is null until Redis has confirmed
+/// the key of the name. Otherwise, another node could delete members that this node has just written.
 /// </remarks>
 sealed class NodeHeartbeat(
     RedisConnection connection, TimeSpan nodeTimeout, TimeSpan publishTimeout, TimeProvider time, RedisLogger logger)
@@ -22,10 +22,11 @@ sealed class NodeHeartbeat(
     readonly AsyncAutoResetEvent _renewalRequested = new(time);
     readonly TimeSpan _interval = nodeTimeout / 3;
 
-    // The key must survive one renewal that times out, so the retry follows soon.
+    // The key must still exist after one renewal has timed out, so the retry follows soon.
     readonly TimeSpan _retryDelay = nodeTimeout / 12 < MaxRetryDelay ? nodeTimeout / 12 : MaxRetryDelay;
 
-    // For whole seconds, StackExchange.Redis uses the commands that docs/operations/redis.md lists.
+    // The lifetime has whole seconds, because StackExchange.Redis then uses the commands that docs/operations/redis.md
+    // lists.
     readonly TimeSpan _keyLifetime = TimeSpan.FromSeconds(Math.Ceiling(nodeTimeout.TotalSeconds));
     readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
 

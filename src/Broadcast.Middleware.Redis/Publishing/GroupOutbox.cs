@@ -3,7 +3,7 @@ using Broadcast.Middleware.Redis.Connections;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>The queue of messages that wait for a publish to one group.</summary>
+/// <summary>The messages that this node must still publish to one group.</summary>
 /// <remarks>
 /// Invariant: at most one batch of a group is in flight, so the messages keep their order. New messages wait and form
 /// the next batch. The object exists only while the group has messages.
@@ -121,7 +121,8 @@ sealed class GroupOutbox(
     }
 
     /// <summary>
-    /// Fails the refused messages of a batch and removes them from the batch. Returns false if no message is left.
+    /// Reports the error of each refused message, and removes these messages from the batch. Returns false if no
+    /// message is left.
     /// </summary>
     bool TryRemoveRefused(ref List<OutboxEntry> batch)
     {
@@ -222,7 +223,9 @@ sealed class GroupOutbox(
         onClosed(this);
     }
 
-    /// <summary>Fails the messages whose timeout has expired, and sets the timer for the next message.</summary>
+    /// <summary>
+    /// Reports a timeout for each message whose timeout has expired. Then sets the timer for the next message.
+    /// </summary>
     void FailExpired()
     {
         lock (_lock)
@@ -234,7 +237,7 @@ sealed class GroupOutbox(
             {
                 if (entry.IsDropped || entry.Task.IsCompleted) continue;
                 remaining = publishTimeout - time.GetElapsedTime(entry.Timestamp);
-                // The entries are in the order of their publish calls. So all later entries have not expired either.
+                // The entries are in the order of their publish calls. So no later entry has expired.
                 if (remaining > TimeSpan.Zero) break;
                 expired.Add(entry);
                 remaining = publishTimeout;

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Redis.Diagnostics;
 namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>
-/// All messages of this node that wait for a publish. Each group has its own <see cref="GroupOutbox"/>.
+/// All messages that this node must still publish to Redis. Each group has its own <see cref="GroupOutbox"/>.
 /// </summary>
 sealed class Outbox(
     BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, OutageCheck outages,

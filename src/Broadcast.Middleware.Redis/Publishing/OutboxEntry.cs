@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>A message that waits for its position.</summary>
 /// <remarks>
-/// Invariant: the budget counts the message exactly as long as this object references the message. This is also true
-/// after the caller has stopped waiting.
+/// Invariant: the budget counts the message exactly as long as this object references the message. The invariant also
+/// holds after the caller has stopped waiting.
 /// </remarks>
 sealed class OutboxEntry(
     byte[] message, bool isTransient, PublishOnce? once, GroupOptions? history, RetainedKey? key, long timestamp,
@@ -40,7 +40,7 @@ sealed class OutboxEntry(
     /// <summary>The timestamp of the publish call.</summary>
     public long Timestamp => timestamp;
 
-    /// <summary>True from the start of the entry's batch. The lock of the group guards this property.</summary>
+    /// <summary>True after the batch of this entry has started. The lock of the group guards this property.</summary>
     public bool IsInFlight { get; set; }
 
     /// <summary>True if this object no longer references the message. A batch must not contain such an entry.</summary>
@@ -62,8 +62,8 @@ sealed class OutboxEntry(
     public void Fail(Exception exception)
     {
         TrySetException(exception);
-        // Read the exception, because no caller reads it after a cancellation. The runtime would report it as
-        // unobserved.
+        // After a cancellation, no caller reads the exception. Read the exception here. Otherwise, the runtime reports
+        // an unobserved exception.
         _ = Task.Exception;
     }
 }

@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>Makes a publish take effect once: see <see cref="IBackplane.PublishOnceAsync"/>.</summary>
+/// <summary>
+/// The ID of a publish that must take effect only once: see <see cref="IBackplane.PublishOnceAsync"/>.
+/// </summary>
 /// <param name="id">The ID of the message.</param>
 /// <param name="window">How long Redis remembers the ID.</param>
 sealed class PublishOnce(string id, TimeSpan window)

@@ -6,14 +6,15 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// <summary>Consecutive messages of one group that Redis numbers in one step.</summary>
 /// <remarks>
 /// For each message, the body contains the length and the payload. The length is a little-endian number of four bytes.
-/// A transient message has the complement of its length, and no offset. Only a batch from a channel contains transient
-/// messages. If all messages are transient, the batch has the offset and the tag of the batch before it.
+/// For a transient message, the length is stored as its bitwise complement. Such a message has no offset. Only a batch
+/// from a channel contains transient messages. If all messages are transient, the batch has the offset and the tag of
+/// the previous batch.
 /// </remarks>
 /// <param name="Epoch">The epoch, in the text format of <see cref="Storage.Epoch"/>.</param>
 /// <param name="Last">The offset of the last message.</param>
 /// <param name="Count">The number of messages with an offset.</param>
 /// <param name="PreviousTag">The tag of the previous batch. Null in a batch from a stream.</param>
-/// <param name="Tag">Identifies the batch and all batches before it: see <see cref="Scripts.Publish"/>.</param>
+/// <param name="Tag">Identifies the batch and all earlier batches: see <see cref="Scripts.Publish"/>.</param>
 /// <param name="Body">The encoded messages.</param>
 readonly record struct Batch(
     string Epoch, long Last, int Count, string? PreviousTag, string Tag, ReadOnlyMemory<byte> Body)
@@ -40,7 +41,7 @@ readonly record struct Batch(
         return count;
     }
 
-    /// <summary>The number of bytes that a message needs in the body.</summary>
+    /// <summary>Returns the number of bytes that a message needs in the body.</summary>
     public static int GetEncodedSize(int messageLength) => LengthBytes + messageLength;
 
     /// <summary>Writes a message into <paramref name="body"/> and advances <paramref name="index"/>.</summary>
@@ -59,10 +60,10 @@ readonly record struct Batch(
         BinaryPrimitives.WriteInt32LittleEndian(body.AsSpan(start), ~message.Length);
     }
 
-    /// <summary>Returns the first message of <paramref name="body"/> and removes it from the body.</summary>
+    /// <summary>Returns the first message of <paramref name="body"/>, and removes this message from the body.</summary>
     public static ReadOnlyMemory<byte> TakeMessage(ref ReadOnlyMemory<byte> body) => TakeMessage(ref body, out _);
 
-    /// <summary>Returns the first message of <paramref name="body"/> and removes it from the body.</summary>
+    /// <summary>Returns the first message of <paramref name="body"/>, and removes this message from the body.</summary>
     public static ReadOnlyMemory<byte> TakeMessage(ref ReadOnlyMemory<byte> body, out bool isTransient)
     {
         var length = BinaryPrimitives.ReadInt32LittleEndian(body.Span);

@@ -5,7 +5,7 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Storage;
 
 /// <summary>Creates the names of all keys and channels of one broadcast.</summary>
-/// <remarks>Invariant: different groups, broadcasts and prefixes have different names.</remarks>
+/// <remarks>Invariant: groups with different names, broadcasts or prefixes never share a key.</remarks>
 sealed class KeySpace(string prefix, string broadcast, int database, byte[] channelPrefix)
 {
     // The prefix contains no '%', and the escaped broadcast name contains no ':'. So different prefixes and broadcast

@@ -22,13 +22,13 @@ static class Scripts
     public const string Refused = "refused";
 
     /// <summary>
-    /// Numbers a batch, appends it to the stream, trims the stream, retains the newest message of each key, and
+    /// Numbers a batch, appends the batch to the stream, trims the stream, retains the newest message of each key, and
     /// publishes the batch.
     /// </summary>
     /// <remarks>
     /// <para>
-    /// KEYS: state, stream, index, the key of the message ID, if the message has an ID, and the retained values, if
-    /// the group retains messages.
+    /// KEYS: state, stream, index. If the message has an ID, the key of this ID follows. If the group retains messages,
+    /// the last key contains the retained values.
     /// </para>
     /// <code>
     /// ARGV 1      the epoch of a new group
@@ -53,10 +53,10 @@ static class Scripts
     /// </code>
     /// <para>
     /// Returns the epoch, the last offset and the tag of the batch. If Redis already knows the message ID, the script
-    /// changes nothing. It returns the epoch and the offset of the first message with this ID, and no tag. If the group
-    /// cannot retain some of the messages, the script changes nothing. It returns <see cref="Refused"/>. For each of
-    /// these messages, the script also returns two numbers: the message, and the argument with the exceeded limit (20
-    /// or 21).
+    /// changes nothing. The script then returns the epoch and the offset of the first message with this ID, and no tag.
+    /// If the group cannot retain some of the messages, the script changes nothing. The script then returns
+    /// <see cref="Refused"/>. For each of these messages, the script also returns two numbers: the message, and the
+    /// argument with the exceeded limit (20 or 21).
     /// </para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
@@ -228,7 +228,8 @@ static class Scripts
 
     /// <summary>A function that reads the newest batches of a group, within limits.</summary>
     /// <remarks>
-    /// The function reads one batch at a time. So Redis loads at most one additional batch, even from a large stream.
+    /// The function reads one batch at a time. So Redis loads at most one batch beyond the limits, even from a large
+    /// stream.
     /// </remarks>
     const string ReadPage = """
         local function readPage(last, messages, bytes, age)
@@ -287,8 +288,8 @@ static class Scripts
     /// <remarks>
     /// <para>KEYS: state.</para>
     /// <para>ARGV: the milliseconds for which Redis keeps the group.</para>
-    /// <para>The check and the renewal need one atomic step, because a message with an infinite history may arrive
-    /// between them.</para>
+    /// <para>The check and the renewal need one atomic step, because a message with an unlimited history age may arrive
+    /// between these two operations.</para>
     /// </remarks>
     public const string RenewEmptyGroup = """
         if redis.call('HGET', KEYS[1], 'o') == '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
@@ -331,13 +332,13 @@ static class Scripts
     /// replica. Example: a node has received the messages 1 to 10, and Redis restarts with 1 to 5. The next messages
     /// get the offsets 6 to 10 again. The script detects the older state by four signs. First, the epoch of the group
     /// is smaller than the epoch of the node. Second, the last offset of the group is smaller than the offset of the
-    /// node. Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. If the
-    /// script detects one of these signs, it starts a new epoch, so that all nodes notice the loss.
+    /// node. Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. After
+    /// one of these signs, the script starts a new epoch, so that all nodes notice the loss.
     /// </para>
     /// <para>
-    /// The new epoch keeps the retained values, because each of them is still the newest message of its key. Their
-    /// offsets must stay below the offsets of new messages. So the new epoch then continues with the offset of the
-    /// older state. Before the first batch of an epoch, the tag of the group is "-".
+    /// The new epoch keeps the retained values, because each value is still the newest message of its key. The offsets
+    /// of these values must stay below the offsets of new messages. So if the group has retained values, the new epoch
+    /// continues with the offset of the older state. Before the first batch of an epoch, the tag of the group is "-".
     /// </para>
     /// </remarks>
     public const string ReadForward = """
@@ -384,7 +385,8 @@ static class Scripts
     /// <summary>Writes changed members of a group on one node.</summary>
     /// <remarks>
     /// <para>
-    /// KEYS: the members of the node, the nodes of the group, and the members under the earlier name, if ARGV has one.
+    /// KEYS: the members of the node, the nodes of the group, and the members under the earlier name if ARGV 5 is not
+    /// empty.
     /// </para>
     /// <code>
     /// ARGV 1  the node
@@ -438,7 +440,8 @@ static class Scripts
 
     /// <summary>
     /// Runs each command that the other scripts use, and publishes a message. The script deletes its keys. If a command
-    /// fails, the error of the script names the first failed command, because the error of Redis 7 does not.
+    /// fails, the error of the script names the first failed command, because the error of Redis 7 does not name the
+    /// command.
     /// </summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index, the nodes of the group, the key of a message ID.</para>

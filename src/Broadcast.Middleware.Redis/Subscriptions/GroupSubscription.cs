@@ -61,8 +61,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     int _missedChecks;
     long _nextRenewal;
 
-    // StartAsync sets these fields. Afterwards, only the worker changes them. The worker holds the lock while it writes
-    // the offset and the tag.
+    // StartAsync sets these fields. Afterwards, only the worker changes these fields. The worker holds the lock while
+    // it writes the offset and the tag.
     string _epoch = "";
     ulong _epochNumber;
     long _offset;
@@ -181,7 +181,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
-            // Redis must have all batches that it acknowledged before the query. The answer may not contain later
+            // Redis must have all batches that Redis acknowledged before the query. The answer may not contain later
             // batches yet.
             foreach (var acknowledged in _acknowledged)
             {
@@ -189,7 +189,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             }
         }
 
-        // A node sends this query most often. So use a plain command, which costs less than a script.
+        // This query is the most frequent query of a node. So use a plain command, which costs less than a script.
         var fields = await _connection.ExecuteAsync(
             multiplexer =>
             {
@@ -323,7 +323,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
                     }
 
                     // The stream contains no transient messages, so deliver the batch now. If the stream had newer
-                    // messages, TryDeliver skips the batch, because its messages would be out of order.
+                    // messages, TryDeliver skips the batch, because the messages of the batch would be out of order.
                     if (!catchesUp && batch.Count == 0) TryDeliver(batch);
                 }
             }
@@ -360,11 +360,13 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Delivers or skips a batch. Returns false if the batch does not continue the log.</summary>
+    /// <summary>
+    /// Delivers or skips a batch. Returns false if the batch does not follow the last delivered batch.
+    /// </summary>
     bool TryDeliver(in Batch batch)
     {
         if (batch.Epoch != _epoch) return false;
-        // The stream has already delivered the messages of a late batch, without its transient messages.
+        // The worker has already delivered a late batch from the stream, without the transient messages of the batch.
         if (batch.Last < _offset || (batch.Last == _offset && batch.Count > 0)) return true;
         if (batch.First != _offset + 1 || batch.PreviousTag != _tag || ReplacesAcknowledged(batch)) return false;
         Deliver(batch);
@@ -373,7 +375,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
 
     /// <summary>
     /// Returns true if Redis has given an offset of an acknowledged batch to another batch. This method also removes
-    /// the acknowledged batches before this batch from the queue.
+    /// earlier acknowledged batches from the queue.
     /// </summary>
     bool ReplacesAcknowledged(in Batch batch)
     {
@@ -426,8 +428,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Reads the messages after the last delivered message from the stream, and delivers them. Returns false if
-    /// messages are lost.
+    /// Reads the messages after the last delivered message from the stream, and delivers these messages. Returns false
+    /// if messages are lost.
     /// </summary>
     async Task<bool> CatchUpAsync()
     {

@@ -10,7 +10,7 @@ sealed class HistoryReader(RedisConnection connection)
     /// <summary>
     /// Returns the limits of the history as script arguments: the messages, the bytes and the milliseconds. The
     /// subscribe script reads the first page in the same atomic step as the start position. So a concurrent publish
-    /// cannot trim the page before the script reads it.
+    /// cannot trim the page before the script reads the page.
     /// </summary>
     public static RedisValue[] GetLimits(GroupOptions? history) => history is { HistoryMessages: > 0 }
         ? GetLimits(history, history.HistoryMessages, history.HistoryBytes)

@@ -27,8 +27,8 @@ sealed class Inbox
             return false;
         }
 
-        // Each batch on a channel has a higher offset than the batch before it. A batch with only transient messages
-        // has the same offset. Otherwise, Redis has returned to an older state.
+        // Each batch on a channel has a higher offset than the previous batch. A batch with only transient messages has
+        // the offset of the previous batch. Otherwise, Redis has returned to an older state.
         if (HasReceived(batch.Epoch, batch.Count == 0 ? batch.First : batch.Last)) _catchUpRequested = true;
         _batches.Enqueue(batch);
         _bytes += batch.Body.Length;
@@ -43,7 +43,9 @@ sealed class Inbox
     /// <summary>Makes the subscription read the stream before it delivers the next batch.</summary>
     public void RequestCatchUp() => _catchUpRequested = true;
 
-    /// <summary>Takes the next batch or the request to read the stream. Returns false if there is neither.</summary>
+    /// <summary>
+    /// Takes the next batch or the request to read the stream. Returns false if the inbox has no batch and no request.
+    /// </summary>
     /// <param name="batch">The next batch, unless <paramref name="catchesUp"/> is true.</param>
     /// <param name="catchesUp">True if the subscription must read the stream.</param>
     public bool TryTake(out Batch batch, out bool catchesUp)

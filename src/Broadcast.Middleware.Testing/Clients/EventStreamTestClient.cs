@@ -17,7 +17,8 @@ public sealed class EventStreamTestClient : TestClient
 
     /// <summary>
     /// The ID that a browser would send after a reconnect. Pass this ID to
-    /// <see cref="BroadcastTestHost.ConnectEventStreamAsync"/> to recover missed messages. Empty without an ID.
+    /// <see cref="BroadcastTestHost.ConnectEventStreamAsync"/> to recover missed messages. Empty if the server has sent
+    /// no ID.
     /// </summary>
     public string LastEventId => _wire.LastEventId;
 
@@ -53,7 +54,7 @@ public sealed class EventStreamTestClient : TestClient
 
     /// <summary>
     /// Asserts that the client has received no other event, and that the stream is open. The method does not wait for a
-    /// time: it waits until the server has sent all messages that the app published before this call.
+    /// fixed time. The method waits until the server has sent all messages that the app published before this call.
     /// </summary>
     /// <inheritdoc cref="RawTestClient.ReceiveNothingAsync" path="/remarks"/>
     /// <exception cref="BroadcastTestException">There is an event, or the server ended the stream.</exception>

@@ -48,7 +48,8 @@ public sealed class RawTestClient : WebSocketTestClient
 
     /// <summary>
     /// Asserts that the client has received no other message, and that the connection is open. The method does not wait
-    /// for a time: it waits until the server has sent all messages that the app published before this call.
+    /// for a fixed time. The method waits until the server has sent all messages that the app published before this
+    /// call.
     /// </summary>
     /// <remarks>
     /// To wait until the server has handled the messages of other clients, first call

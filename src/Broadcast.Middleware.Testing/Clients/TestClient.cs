@@ -18,7 +18,9 @@ public abstract class TestClient : IAsyncDisposable
 
     private protected TestClient(TestClientState state, InMemoryStream stream) => (_state, _stream) = (state, stream);
 
-    /// <summary>The connection on the server. The object stays readable after the connection has ended.</summary>
+    /// <summary>
+    /// The connection on the server. You can still read the properties of this object after the connection has ended.
+    /// </summary>
     /// <exception cref="InvalidOperationException">
     /// The server has not yet created the connection.
     /// </exception>

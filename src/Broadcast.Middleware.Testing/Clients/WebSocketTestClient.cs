@@ -24,8 +24,8 @@ public abstract class WebSocketTestClient : TestClient
     /// </summary>
     /// <remarks>
     /// The client sends a ping (RFC 6455, section 5.5.2). The server handles the messages of a client in order, and
-    /// answers a ping after the filters of earlier messages. While a filter takes longer than one second of the app's
-    /// clock, the server answers earlier. The client keeps received messages for later calls.
+    /// answers a ping after the filters of earlier messages have run. If a filter takes longer than one second of the
+    /// app's clock, the server answers before the filter has ended. The client keeps received messages for later calls.
     /// </remarks>
     public async Task PingAsync()
     {
@@ -70,7 +70,7 @@ public abstract class WebSocketTestClient : TestClient
     }
 
     /// <summary>
-    /// Closes the connection and waits until the server has ended it. Ignores messages of the server.
+    /// Closes the connection and waits until the server has ended the connection. Ignores messages of the server.
     /// </summary>
     /// <param name="status">The close code. Default: 1000.</param>
     /// <param name="reason">The reason: at most 123 bytes of UTF-8. Null for no reason.</param>
@@ -117,7 +117,7 @@ public abstract class WebSocketTestClient : TestClient
     private protected async Task CheckNothingReceivedAsync()
     {
         await PingAsync();
-        // A pong can overtake messages, but the marker cannot.
+        // A pong can arrive before earlier messages, but the marker cannot.
         if (_close is null && await PublishMarkerAsync() is { } marker) await ReadToMarkerAsync(marker);
         else await PingAsync();
         if (_received.TryPeek(out var message))
@@ -147,7 +147,7 @@ public abstract class WebSocketTestClient : TestClient
         }
     }
 
-    /// <summary>Reads a frame, answers a ping, and remembers a close frame.</summary>
+    /// <summary>Reads a frame, answers a ping, and stores a close frame.</summary>
     async Task<ServerFrame> ReadFrameAsync()
     {
         ServerFrame frame;

@@ -1,12 +1,12 @@
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// A backplane that fails on request of a test. It wraps another backplane, for example a node of an
+/// A backplane that a test can make fail. The class wraps another backplane, for example a node of an
 /// <see cref="InMemoryCluster"/>.
 /// </summary>
 /// <remarks>
 /// Each <see cref="BroadcastTestHost"/> of a cluster has a faulty backplane: <see cref="BroadcastTestHost.Backplane"/>.
-/// To lose the data of the whole cluster, call <see cref="InMemoryCluster.Forget"/>.
+/// To simulate the loss of all data of the cluster, call <see cref="InMemoryCluster.Forget"/>.
 /// </remarks>
 /// <param name="backplane">The backplane without faults.</param>
 public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposable
@@ -27,7 +27,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     /// <remarks>
     /// When you set the property to true again, each group that missed a message reports a loss: see
     /// <see cref="IBackplaneReceiver.OnLost"/>. The server then closes the connections of this group with close code
-    /// 1013, as it does after a long outage. Other groups continue. Changes of members take effect late.
+    /// 1013, as it does after a long outage. Other groups continue. Changes of members during the outage take effect
+    /// after the outage.
     /// </remarks>
     /// <exception cref="InvalidOperationException">The node is lost: see <see cref="Lose"/>.</exception>
     public bool IsReachable
@@ -51,8 +52,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     }
 
     /// <summary>
-    /// Simulates the end of the process of this node. The cluster removes the members of the node. All later calls
-    /// fail. <see cref="BroadcastTestHost.KillAsync"/> calls this method.
+    /// Simulates a crash of this node. The cluster removes the members of the node. All later calls fail.
+    /// <see cref="BroadcastTestHost.KillAsync"/> calls this method.
     /// </summary>
     public void Lose()
     {
@@ -170,7 +171,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
 
         foreach (var group in missed)
         {
-            // After this call, the wrapped backplane makes no call for the group. So OnLost overlaps with no call.
+            // After this call, the wrapped backplane makes no call for the group. So no other call of the receiver
+            // overlaps with OnLost.
             _backplane.Unsubscribe(group);
             _receiver!.OnLost(group);
         }
@@ -234,7 +236,7 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
 
         public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message)
         {
-            // A node that is disconnected for a moment also misses transient messages, without a loss.
+            // A disconnected node also misses transient messages, but does not report a loss for these messages.
             if (!owner._isUnreachable) receiver.OnTransientMessage(group, after, message);
         }
 

@@ -6,8 +6,8 @@ using Microsoft.AspNetCore.Http.Features.Authentication;
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// Runs a filter without an app. The last step records its effect in <see cref="Broadcaster"/>, as the server would
-/// publish a message.
+/// Runs a filter without an app. If the filter calls <c>next</c>, <see cref="Broadcaster"/> records the effect, for
+/// example the publish of a message.
 /// </summary>
 /// <example>
 /// <code>
@@ -17,7 +17,9 @@ namespace Broadcast.Middleware.Testing;
 /// </code>
 /// </example>
 /// <param name="filter">The filter.</param>
-/// <param name="services">The services of <see cref="FilterContext.Services"/>. Null if the filter uses none.</param>
+/// <param name="services">
+/// The services of <see cref="FilterContext.Services"/>. Null if the filter uses no services.
+/// </param>
 public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? services = null)
 {
     readonly IBroadcastFilter _filter = filter ?? throw new ArgumentNullException(nameof(filter));
@@ -34,11 +36,12 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
     /// group with <see cref="ConnectContext.Replay"/> and <see cref="ConnectContext.Filter"/>.
     /// </summary>
     /// <param name="configure">
-    /// Sets the query, the headers and other properties of the request. Null for a request without them.
+    /// Sets the query, the headers and other properties of the request. Null leaves the request unchanged.
     /// </param>
     /// <param name="messages">The texts that <see cref="ConnectContext.ReceiveAsync"/> returns.</param>
     /// <returns>
-    /// True if the filter called <c>next</c>, so the connection is in its home group. False if the filter refused it.
+    /// True if the filter called <c>next</c>, so the connection is in its home group. False if the filter refused the
+    /// connection.
     /// </returns>
     public async Task<bool> ConnectAsync(Action<HttpContext>? configure = null, params IEnumerable<string> messages)
     {
@@ -63,12 +66,16 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
 
     /// <summary>Sends a text message as the client.</summary>
     /// <param name="text">The text.</param>
-    /// <returns>True if the filter called <c>next</c>, so the message was published. False if it was dropped.</returns>
+    /// <returns>
+    /// True if the filter called <c>next</c>, so the message was published. False if the filter dropped the message.
+    /// </returns>
     public Task<bool> SendAsync(string text) => SendAsync(Message.FromText(text));
 
     /// <summary>Sends a message as the client.</summary>
     /// <param name="message">The message.</param>
-    /// <returns>True if the filter called <c>next</c>, so the message was published. False if it was dropped.</returns>
+    /// <returns>
+    /// True if the filter called <c>next</c>, so the message was published. False if the filter dropped the message.
+    /// </returns>
     public async Task<bool> SendAsync(Message message)
     {
         ThrowIfEnded();
@@ -85,7 +92,7 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
     /// <summary>Sends an event as the client of a subprotocol.</summary>
     /// <param name="name">The name of the event: see <see cref="MessageContext.Event"/>.</param>
     /// <param name="message">The message.</param>
-    /// <returns>True if the filter handled the event, so it did not call <c>next</c>.</returns>
+    /// <returns>True if the filter handled the event and did not call <c>next</c>.</returns>
     public async Task<bool> SendEventAsync(string name, Message message)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);

@@ -4,7 +4,7 @@ using System.Security.Claims;
 
 namespace Broadcast.Middleware.Testing;
 
-/// <summary>A connection for unit tests. It has no client.</summary>
+/// <summary>A connection for unit tests. The connection has no client.</summary>
 [SuppressMessage("Reliability", "CA1001", Justification = "The token source has no timer, so it holds no resources.")]
 public sealed class TestConnection : IBroadcastConnection
 {
@@ -22,7 +22,7 @@ public sealed class TestConnection : IBroadcastConnection
 
     /// <summary>
     /// The ID of the user: the claim <see cref="ClaimTypes.NameIdentifier"/> or <c>sub</c> of <see cref="User"/>. Null
-    /// for an anonymous user. An initializer sets <see cref="User"/> to a user with this ID.
+    /// for an anonymous user. If an initializer sets this property, <see cref="User"/> becomes a user with this ID.
     /// </summary>
     public string? UserId
     {

@@ -3,7 +3,9 @@ using Microsoft.AspNetCore.Http.Features.Authentication;
 
 namespace Broadcast.Middleware.Testing.Filters;
 
-/// <summary>Gives the request of a unit test the user of its connection, so that TrySetUser changes both.</summary>
+/// <summary>
+/// Lets the request of a unit test share the user of its connection. So TrySetUser also changes the connection.
+/// </summary>
 /// <param name="connection">The connection of the request.</param>
 sealed class TestUserFeature(TestConnection connection) : IHttpAuthenticationFeature
 {

@@ -5,8 +5,7 @@ using Microsoft.AspNetCore.Connections;
 namespace Broadcast.Middleware.Testing.Hosting;
 
 /// <summary>
-/// The client's side of a connection without sockets. The server waits while the client has not read the bytes in its
-/// receive buffer.
+/// The client's side of a connection without sockets. The server waits while the receive buffer of the client is full.
 /// </summary>
 /// <param name="input">The bytes from the server.</param>
 /// <param name="output">The bytes to the server.</param>
@@ -35,7 +34,7 @@ sealed class InMemoryStream(PipeReader input, PipeWriter output, Action onEnded)
     /// <summary>Ends the connection with a reset, as a broken network does. Unread bytes are lost.</summary>
     public void Reset() => End(new ConnectionResetException("The client has reset the connection."));
 
-    /// <summary>Ends the connection because the server has aborted it.</summary>
+    /// <summary>Ends the connection because the server has aborted the connection.</summary>
     public void OnServerAborted() => End(new ConnectionAbortedException());
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)

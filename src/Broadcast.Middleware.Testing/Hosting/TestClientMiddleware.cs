@@ -4,7 +4,9 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Testing.Hosting;
 
-/// <summary>Sets the user of each request to the user of the test client, before all middleware of the app.</summary>
+/// <summary>
+/// Sets the user of each request to the user of the test client, before the middleware of the app runs.
+/// </summary>
 sealed class TestClientMiddleware : IStartupFilter
 {
     public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
@@ -13,7 +15,7 @@ sealed class TestClientMiddleware : IStartupFilter
         next(app);
     };
 
-    /// <summary>A connect filter that finds the connection of the client.</summary>
+    /// <summary>A connect filter that stores the context of the connection for the test client.</summary>
     public static async Task TrackAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
         var client = context.HttpContext.Features.Get<TestClientState>();

@@ -16,11 +16,11 @@ public sealed class RecordedMembership
     /// <summary>The name of the group.</summary>
     public string Group { get; }
 
-    /// <summary>The history that the connection asked for. For a leave, this is the default value.</summary>
+    /// <summary>The requested history. For a leave, the replay is the default value.</summary>
     public Replay Replay { get; }
 
     /// <summary>
-    /// The filter of the join. Null if the connection receives every message. For a leave, this is null.
+    /// The filter of the join. Null if the connection receives every message. For a leave, the filter is null.
     /// </summary>
     public SubscriptionFilter? Filter { get; }
 

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// A broadcaster for unit tests. It records publishes, joins, leaves and closes, and has no clients.
+/// A broadcaster for unit tests. The broadcaster records publishes, joins, leaves and closes, and has no clients.
 /// </summary>
 /// <remarks>
 /// Invalid arguments throw the same exceptions as in the app, because each call also goes to a real broadcast without
@@ -29,7 +29,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     public RecordingBroadcaster(Action<IServiceCollection>? configure = null)
     {
         var services = new ServiceCollection();
-        // Without a real clock, the broadcast starts no timer.
+        // With a manual clock, the broadcast starts no real timer.
         services.AddLogging().AddSingleton<TimeProvider>(new FakeTimeProvider()).AddBroadcast();
         configure?.Invoke(services);
         var provider = services.BuildServiceProvider();
@@ -197,7 +197,9 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// <summary>Asserts that a message with this text was published, and returns the publish.</summary>
     /// <param name="text">The text.</param>
     /// <param name="recipients">The recipients. Null for any recipients.</param>
-    /// <exception cref="BroadcastTestException">There is no such publish. The message lists all calls.</exception>
+    /// <exception cref="BroadcastTestException">
+    /// There is no such publish. The exception message lists all calls.
+    /// </exception>
     public RecordedPublish AssertPublished(string text, Recipients? recipients = null)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -209,7 +211,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     }
 
     /// <summary>Asserts that nothing was published.</summary>
-    /// <exception cref="BroadcastTestException">There is a publish. The message lists all calls.</exception>
+    /// <exception cref="BroadcastTestException">There is a publish. The exception message lists all calls.</exception>
     public void AssertNothingPublished()
     {
         if (Publishes.Count > 0) throw new BroadcastTestException($"A message was published. {DescribeCalls()}");
@@ -218,26 +220,32 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// <summary>Asserts that a connection joined a group.</summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
-    /// <exception cref="BroadcastTestException">There is no such join. The message lists all calls.</exception>
+    /// <exception cref="BroadcastTestException">
+    /// There is no such join. The exception message lists all calls.
+    /// </exception>
     public void AssertJoined(string connectionId, string group) => AssertMembership(true, connectionId, group);
 
     /// <summary>Asserts that a connection left a group.</summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
-    /// <exception cref="BroadcastTestException">There is no such leave. The message lists all calls.</exception>
+    /// <exception cref="BroadcastTestException">
+    /// There is no such leave. The exception message lists all calls.
+    /// </exception>
     public void AssertLeft(string connectionId, string group) => AssertMembership(false, connectionId, group);
 
     /// <summary>Asserts that a connection was closed.</summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="status">The close code. Null for any code.</param>
-    /// <exception cref="BroadcastTestException">There is no such close. The message lists all calls.</exception>
+    /// <exception cref="BroadcastTestException">
+    /// There is no such close. The exception message lists all calls.
+    /// </exception>
     public RecordedClose AssertClosed(string connectionId, WebSocketCloseStatus? status = null) =>
         Closes.FirstOrDefault(close =>
             close.ConnectionId == connectionId && (status is null || close.Status == status))
         ?? throw new BroadcastTestException(
             $"Nothing closed {connectionId}{(status is null ? "" : $" with {(int)status}")}. {DescribeCalls()}");
 
-    /// <summary>Adds a connection to its group without a record, as the server does before it calls a filter.</summary>
+    /// <summary>Adds a connection to its home group, but records no join.</summary>
     internal void Admit(TestConnection connection)
     {
         Connections.TryAdd(connection);
@@ -248,9 +256,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     internal void RecordJoin(TestConnection connection, Replay replay, SubscriptionFilter? filter) =>
         Add(new RecordedMembership(true, connection.Id, connection.HomeGroup, replay, filter));
 
-    /// <summary>
-    /// Removes a connection from its groups without a record, as the server does before it calls a filter.
-    /// </summary>
+    /// <summary>Removes a connection from its groups, but records no leave.</summary>
     internal void Remove(TestConnection connection)
     {
         lock (_gate) _memberships.RemoveWhere(membership => membership.ConnectionId == connection.Id);

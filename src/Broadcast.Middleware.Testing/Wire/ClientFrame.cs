@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Testing.Wire;
 
-/// <summary>Builds client frames (RFC 6455, section 5.2), including invalid ones.</summary>
+/// <summary>Builds client frames (RFC 6455, section 5.2), including invalid frames.</summary>
 static class ClientFrame
 {
     public const int Continuation = 0, Text = 1, Binary = 2, Close = 8, Ping = 9, Pong = 10;

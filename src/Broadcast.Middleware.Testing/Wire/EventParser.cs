@@ -25,7 +25,9 @@ sealed class EventParser
     /// <summary>The first ID of the stream.</summary>
     public string? FirstId { get; private set; }
 
-    /// <summary>The time in milliseconds that a browser waits before it reconnects. Null for its own default.</summary>
+    /// <summary>
+    /// The time in milliseconds that a browser waits before it reconnects. Null if the browser uses its default.
+    /// </summary>
     public int? Retry { get; private set; }
 
     public bool HasEvents => _events.Count > 0;

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>
-/// A client for server-sent events on a transport, or on a stream with the body of a response. The client can tell how
+/// A client for server-sent events on a transport, or on a stream with the body of a response. The client detects how
 /// the body ends.
 /// </summary>
 /// <param name="stream">The bytes to and from the server, or the body of a response without chunked encoding.</param>
@@ -28,7 +28,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
     /// <summary>True if the stream can end here without an incomplete event.</summary>
     public bool IsBetweenEvents => _parser.IsBetweenEvents;
 
-    // If the last chunk is missing, bytes are missing.
+    // If the stream ends before the last chunk, bytes are missing.
     protected override TransportEnd EndOfStream => TransportEnd.Reset;
 
     /// <summary>Sends a request and reads the head of the response. An earlier response must be complete.</summary>
@@ -62,7 +62,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
     }
 
     /// <summary>
-    /// Reads until the last ID has this offset, and returns the ID. Call this method when all events are taken.
+    /// Reads until the last ID has this offset, and returns the ID. Call this method after you have taken all events.
     /// </summary>
     public async Task<string> ReadIdAsync(long offset)
     {
@@ -105,7 +105,7 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
         if (_chunk == 0) await ReadEndOfChunkAsync();
     }
 
-    /// <summary>Returns false at the last chunk.</summary>
+    /// <summary>Reads the size of the next chunk if no chunk is open. Returns false if no chunk is left.</summary>
     async Task<bool> ReadChunkAsync()
     {
         if (_chunk > 0) return true;

@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>
-/// A WebSocket client that reads and writes single frames (RFC 6455, section 5). The client checks every byte of the
-/// server, and can itself violate each rule of the protocol.
+/// A WebSocket client that reads and writes single frames (RFC 6455, section 5). The client checks each frame of the
+/// server. A test can also send frames that violate the protocol.
 /// </summary>
 /// <param name="stream">The bytes to and from the server.</param>
 /// <param name="timeout">The longest time without progress.</param>
@@ -19,12 +19,13 @@ class WebSocketWire(Stream stream, TimeSpan timeout, CancellationToken cancellat
     public bool HasCompression { get; set; }
 
     /// <summary>
-    /// Sends the handshake of RFC 6455, section 4.1. Each change replaces a header, or removes it if the value is null.
+    /// Sends the handshake of RFC 6455, section 4.1. Each change replaces a header, or removes the header if the value
+    /// is null.
     /// </summary>
     public Task<HttpAnswer> HandshakeAsync(string path = "/ws", params (string Name, string? Value)[] changes) =>
         RequestAsync($"GET {path} HTTP/1.1", changes);
 
-    /// <summary>Sends a handshake with another request line.</summary>
+    /// <summary>Sends a handshake with this request line.</summary>
     public async Task<HttpAnswer> RequestAsync(string requestLine, params (string Name, string? Value)[] changes)
     {
         var headers = new Dictionary<string, string?>(StringComparer.OrdinalIgnoreCase)

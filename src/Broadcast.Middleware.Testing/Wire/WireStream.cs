@@ -5,7 +5,9 @@ namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>Reads and writes the bytes of a client. Each wait for the server has a limit.</summary>
 /// <param name="stream">The bytes to and from the server.</param>
-/// <param name="timeout">The longest time without progress. This is real time, even with a manual clock.</param>
+/// <param name="timeout">
+/// The longest time without progress. The timeout uses real time, even with a manual clock.
+/// </param>
 /// <param name="cancellationToken">Ends all waits.</param>
 abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken cancellationToken) : IAsyncDisposable
 {
@@ -13,7 +15,7 @@ abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken can
     int _start;
     int _end;
 
-    /// <summary>The kind of end to report if the transport ends before all expected bytes.</summary>
+    /// <summary>The kind of end to report if the transport ends before all expected bytes have arrived.</summary>
     protected virtual TransportEnd EndOfStream => TransportEnd.Finished;
 
     public async Task SendAsync(params ReadOnlyMemory<byte>[] pieces)

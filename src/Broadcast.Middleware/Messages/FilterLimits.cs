@@ -12,7 +12,7 @@ readonly record struct FilterLimits(int Length, int Depth, int Values)
 
     /// <summary>
     /// The limits of a filter that another node sends. The app can combine filters in code, so such a filter can be
-    /// larger than a filter in a text.
+    /// larger than a filter text.
     /// </summary>
     public static FilterLimits ForNodes { get; } =
         new(1 << 24, 4 * SubscriptionFilter.MaxDepth, 1 << 20);

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Messages;
 /// <summary>A part of a filter expression. The objects are immutable.</summary>
 abstract class FilterNode
 {
-    // The binding strength of the operators. A weaker part inside a stronger part needs parentheses.
+    // The precedence of the operators. A part of lower precedence inside a part of higher precedence needs parentheses.
     protected const int OrLevel = 0, AndLevel = 1, NotLevel = 2, TermLevel = 3;
 
     /// <summary>The number of nested levels. A comparison has the depth 1.</summary>
@@ -17,7 +17,7 @@ abstract class FilterNode
     /// <summary>True if the expression contains a delegate.</summary>
     public bool HasDelegate { get; private init; }
 
-    /// <summary>The binding strength of the outer operator.</summary>
+    /// <summary>The precedence of the outermost operator.</summary>
     protected abstract int Level { get; }
 
     public static FilterNode Tag(string key, IReadOnlyList<string>? values) => new TagNode(key, values);
@@ -36,7 +36,7 @@ abstract class FilterNode
 
     /// <summary>
     /// Adds the terms of this expression. Returns the index of the first term to evaluate. The method adds the last
-    /// term first, so that each term knows the indexes of its next terms.
+    /// term first, because each term stores the indexes of the next terms.
     /// </summary>
     public abstract int Compile(List<FilterTerm> terms, int onTrue, int onFalse);
 

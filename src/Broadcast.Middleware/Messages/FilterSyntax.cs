@@ -4,11 +4,11 @@ namespace Broadcast.Middleware.Messages;
 
 /// <summary>
 /// Parses the text of a filter, for example <c>region = eu and symbol in (ACME, 'B C')</c>. The text may come from an
-/// untrusted client. A problem names the position of its first character, from 1.
+/// untrusted client. An error message names the position of the error. The first character of the text has position 1.
 /// </summary>
 /// <remarks>
-/// A problem may become the reason of a close frame, so it has at most 123 ASCII characters and repeats no text of the
-/// client.
+/// An error message may become the reason of a close frame. So each error message has at most 123 ASCII characters and
+/// repeats no text of the client.
 /// </remarks>
 ref struct FilterSyntax
 {
@@ -47,7 +47,7 @@ ref struct FilterSyntax
         return node;
     }
 
-    /// <summary>True for a word that has a meaning in a filter.</summary>
+    /// <summary>Returns true if the word is an operator of the filter syntax.</summary>
     public static bool IsReserved(ReadOnlySpan<char> word) =>
         IsWord(word, "and") || IsWord(word, "or") || IsWord(word, "not") || IsWord(word, "in");
 

@@ -7,13 +7,13 @@ namespace Broadcast.Middleware.Messages;
 /// </summary>
 struct FilterTerm
 {
-    /// <summary>The filter accepts the message.</summary>
+    /// <summary>The result instead of an index: the filter accepts the message.</summary>
     public const int Accept = -1;
 
-    /// <summary>The filter rejects the message.</summary>
+    /// <summary>The result instead of an index: the filter rejects the message.</summary>
     public const int Reject = -2;
 
-    // A larger set needs a hash table.
+    // A term with more values uses a hash table instead of an array.
     const int MaxListedValues = 8;
 
     readonly string? _key;
@@ -33,13 +33,13 @@ struct FilterTerm
 
     public FilterTerm(Func<Message, bool> accepts) => _delegate = accepts;
 
-    /// <summary>The index of the next term if the comparison succeeds, or the result.</summary>
+    /// <summary>The index of the next term if the comparison succeeds, or the result of the filter.</summary>
     public int OnTrue { get; init; }
 
-    /// <summary>The index of the next term if the comparison fails, or the result.</summary>
+    /// <summary>The index of the next term if the comparison fails, or the result of the filter.</summary>
     public int OnFalse { get; init; }
 
-    /// <summary>Compares a message.</summary>
+    /// <summary>Returns true if the message satisfies the comparison.</summary>
     /// <param name="tags">The tags of the message. Null if the message has no tags.</param>
     /// <param name="message">The message. Only a delegate uses the message.</param>
     public readonly bool Matches(MessageTags? tags, in Message message)

@@ -15,7 +15,7 @@ static class GroupName
     /// </summary>
     public const string Everyone = "";
 
-    /// <summary>Returns a message with the problem and the fix. Returns null for a valid name.</summary>
+    /// <summary>Returns an error message for an invalid name. Returns null for a valid name.</summary>
     public static string? Problem(string? name)
     {
         if (string.IsNullOrEmpty(name)) return "The group name is empty. Use 1 to 255 characters.";
@@ -23,7 +23,7 @@ static class GroupName
             return $"The group name has {name.Length} characters. Use at most {MaxLength} characters.";
         foreach (var character in name)
         {
-            // U+2028 and U+2029 also break lines, but Unicode does not classify them as control characters.
+            // The characters U+2028 and U+2029 break lines, but are not control characters in Unicode.
             if (char.IsControl(character) || character is '\u2028' or '\u2029')
                 return $"The group name contains the invalid character U+{(int)character:X4}. Remove this character.";
         }

@@ -20,9 +20,9 @@ public readonly struct JoinResult(bool joined, bool? recovered, Position? positi
     public bool? Recovered { get; } = recovered;
 
     /// <summary>
-    /// The connection receives every message after this position. Null if the connection did not join. If the
-    /// connection receives retained values, the position is directly before the oldest of these values. Up to the start
-    /// of the replay, the connection then receives only retained values: see
+    /// The position after which the connection receives every message. Null if the connection did not join. If the
+    /// connection receives retained values, the position is directly before the oldest of these values. Of the messages
+    /// before the replay, the connection then receives only the retained values: see
     /// <see cref="GroupOptions.RetainLatestPerKey"/>.
     /// </summary>
     public Position? Position { get; } = position;

@@ -11,7 +11,9 @@ namespace Broadcast.Middleware;
 /// <param name="type">The type.</param>
 public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
 {
-    /// <summary>The bytes. <c>message with { Payload = bytes }</c> keeps the other properties.</summary>
+    /// <summary>
+    /// The bytes. <c>message with { Payload = bytes }</c> copies the message, and replaces only the bytes.
+    /// </summary>
     public ReadOnlyMemory<byte> Payload { get; init; } = payload;
 
     /// <summary>The type of the message: text or binary.</summary>
@@ -21,15 +23,15 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// The key of the value that the message updates, such as a stock symbol or the ID of a player. With
     /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key
     /// replaces. With <see cref="GroupOptions.RetainLatestPerKey"/>, the group keeps the newest message of each key for
-    /// later members. A key has 1 to 256 characters and no unpaired surrogate. Default: null. No newer message then
-    /// replaces this message, and no group keeps it as a retained value.
+    /// later members. A key has 1 to 256 characters and no unpaired surrogate. Default: null. Without a key, no newer
+    /// message replaces this message, and no group keeps this message as a retained value.
     /// </summary>
     public string? Key { get; init; }
 
     /// <summary>
     /// True if the message removes the retained value of its <see cref="Key"/>: see
     /// <see cref="GroupOptions.RetainLatestPerKey"/>. The current members receive this message like any other message,
-    /// so they can remove the value from their page. Later members do not receive it. Default: false.
+    /// so a client can remove the value from its page. Later members do not receive the message. Default: false.
     /// </summary>
     public bool RemoveKey { get; init; }
 
@@ -49,18 +51,17 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
 
     /// <summary>
     /// True for a message that is useful only now, such as "Ann is typing" or the position of a cursor. The server
-    /// delivers a transient message in order with the other messages, but never stores or replays it. A transient
-    /// message has no position, and does not change the positions of other messages. A client that joins or reconnects
-    /// later does not receive the message, even with the reliable JSON protocol. Default: false.
+    /// delivers a transient message in order with the other messages, but never stores or replays the message. A
+    /// transient message has no position, and does not change the positions of other messages. A client that joins or
+    /// reconnects later does not receive the message, even with the reliable JSON protocol. Default: false.
     /// </summary>
     public bool IsTransient { get; init; }
 
     /// <summary>
-    /// Identifies a publish that the app may repeat, such as the ID of a webhook or of an outbox row. A publish with an
-    /// ID takes effect once for the same recipients: within <see cref="BroadcastOptions.MessageIdWindow"/>, a repeated
-    /// publish has no effect, and <see cref="PublishResult.IsDuplicate"/> is true. An ID has 1 to 128 characters and no
-    /// unpaired surrogate. The clients do not receive the ID. A transient message cannot have an ID. Default: null,
-    /// which means no ID.
+    /// The ID of a publish that the app may repeat, such as the ID of a webhook or of an outbox row. Within
+    /// <see cref="BroadcastOptions.MessageIdWindow"/>, a second publish with the same ID and recipients has no effect.
+    /// <see cref="PublishResult.IsDuplicate"/> is then true. An ID has 1 to 128 characters and no unpaired surrogate.
+    /// The clients do not receive the ID. A transient message cannot have an ID. Default: null, which means no ID.
     /// </summary>
     public string? Id { get; init; }
 
@@ -79,7 +80,9 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     internal bool IsVerbatim { get; init; }
 
     /// <summary>Creates a text message.</summary>
-    /// <param name="text">The text. A lone surrogate becomes U+FFFD because UTF-8 cannot encode it.</param>
+    /// <param name="text">
+    /// The text. UTF-8 cannot encode an unpaired surrogate, so each unpaired surrogate becomes U+FFFD.
+    /// </param>
     public static Message FromText(string text)
     {
         ArgumentNullException.ThrowIfNull(text);

@@ -10,12 +10,11 @@ namespace Broadcast.Middleware;
 /// </summary>
 /// <remarks>
 /// <para>
-/// The object is immutable, and every thread may use it. If you publish many messages with the same tags, create the
-/// object once.
+/// The object is immutable and thread-safe. If you publish many messages with the same tags, create the object once.
 /// </para>
 /// <para>
 /// A message has 1 to 16 tags with different keys. A key has 1 to 32 ASCII letters, digits, or the characters
-/// <c>_ - . :</c>. The words <c>and</c>, <c>or</c>, <c>not</c> and <c>in</c> are not keys. A value has at most 128
+/// <c>_ - . :</c>. The words <c>and</c>, <c>or</c>, <c>not</c> and <c>in</c> cannot be keys. A value has at most 128
 /// characters, and contains no control character and no unpaired surrogate. Keys and values are case-sensitive.
 /// </para>
 /// </remarks>
@@ -120,7 +119,7 @@ public sealed class MessageTags : IReadOnlyCollection<KeyValuePair<string, strin
     /// <summary>Returns the tags as text, for example <c>region=eu, symbol=ACME</c>.</summary>
     public override string ToString() => string.Join(", ", _tags.Select(static tag => $"{tag.Key}={tag.Value}"));
 
-    /// <summary>Returns the problem of a key and its fix. Returns null for a valid key.</summary>
+    /// <summary>Returns an error message for an invalid key. Returns null for a valid key.</summary>
     internal static string? KeyProblem(string? key)
     {
         if (string.IsNullOrEmpty(key) || key.Length > MaxKeyLength)
@@ -137,7 +136,7 @@ public sealed class MessageTags : IReadOnlyCollection<KeyValuePair<string, strin
             : null;
     }
 
-    /// <summary>Returns the problem of a value and its fix. Returns null for a valid value.</summary>
+    /// <summary>Returns an error message for an invalid value. Returns null for a valid value.</summary>
     internal static string? ValueProblem(string? value)
     {
         if (value is null) return "The value of a tag is null. Use a text, or omit the tag.";

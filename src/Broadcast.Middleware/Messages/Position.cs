@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 /// <summary>Identifies a message in its group by an epoch and an offset.</summary>
 /// <remarks>
 /// A client has received messages 1, 2 and 3. The server restarts and publishes 1 to 4. Without an epoch, the client
-/// would ask for everything after 3 and receive only 4. With an epoch, the server sees that the position belongs to an
-/// earlier log.
+/// would ask for everything after 3 and receive only 4. With an epoch, the server detects that the position belongs to
+/// an earlier log.
 /// </remarks>
 /// <param name="epoch">The epoch of the group's log.</param>
 /// <param name="offset">The offset within the epoch.</param>
@@ -15,12 +15,12 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
 {
     const int EpochDigits = 16;
 
-    /// <summary>Identifies one lifetime of the group's log. Do not compare offsets of different epochs.</summary>
+    /// <summary>The ID of one lifetime of the group's log. Do not compare offsets of different epochs.</summary>
     public ulong Epoch { get; init; } = epoch;
 
     /// <summary>
-    /// The number of the message within its epoch. The first message has offset 1, and each further message adds 1.
-    /// Offset 0 is the position before the first message.
+    /// The number of the message within its epoch. The first message has offset 1, and each later message has the next
+    /// number. Offset 0 is the position before the first message.
     /// </summary>
     public long Offset { get; init; } = offset;
 

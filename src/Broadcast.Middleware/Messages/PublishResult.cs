@@ -6,16 +6,16 @@ namespace Broadcast.Middleware;
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
     /// <summary>
-    /// The position of the message in its group. Null if the message is not for exactly one group, if the message is
-    /// transient, or if an empty group without history dropped the message.
+    /// The position of the message in its group. Null if the message is transient or is not for exactly one group. If
+    /// the group had no members and did not store the message, the position is also null.
     /// </summary>
     public Position? Position { get; } = position;
 
     /// <summary>
     /// The number of other nodes to which the server sent the message. For a message to a user or a connection, the
     /// value 0 means that the directory of the cluster lists no recipient on another node. Null for a message to groups
-    /// or to all connections, because such a message goes to every node with members. Also null without a cluster. If
-    /// <see cref="IsLocalOnly"/> is true, the value is 0 for every message.
+    /// or to all connections, because such a message goes to every node with members. Without a cluster, the value is
+    /// null. If <see cref="IsLocalOnly"/> is true, the value is 0 for every message.
     /// </summary>
     public int? RemoteNodes { get; init; }
 
@@ -27,8 +27,8 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
 
     /// <summary>
     /// True if this publish had no effect, because an earlier publish has the same <see cref="Message.Id"/> and the
-    /// same recipients. <see cref="Position"/> is then the position of the first message, if the server knows it, and
-    /// <see cref="LocalRecipients"/> is 0.
+    /// same recipients. <see cref="Position"/> is then the position of the first message, or null if the server does
+    /// not know this position. <see cref="LocalRecipients"/> is 0.
     /// </summary>
     public bool IsDuplicate { get; init; }
 

@@ -6,25 +6,27 @@ namespace Broadcast.Middleware;
 public readonly struct ReceivedMessage(Message message, Position? position)
 {
     /// <summary>
-    /// The message. The payload is a copy, so you can keep it. Empty for a gap. <see cref="Message.Id"/> is always
-    /// null, and <see cref="Message.RemoveKey"/> is always false.
+    /// The message. The payload is a copy, so you can keep it. For a gap, the message is empty.
+    /// <see cref="Message.Id"/> is always null, and <see cref="Message.RemoveKey"/> is always false.
     /// </summary>
     public Message Message { get; } = message;
 
     /// <summary>
     /// The position of the message. To continue after this message later, pass the position to
-    /// <see cref="Replay.After"/>. For a gap after a failed recovery, this is the position at which the reader
+    /// <see cref="Replay.After"/>. For a gap after a failed recovery, the value is the position at which the reader
     /// continues. Null for a transient message and for other gaps.
     /// </summary>
     public Position? Position { get; } = position;
 
     /// <summary>
-    /// True if the reader has missed messages at this place. The item then contains no message. Only a reader with
+    /// True if the item is a gap: the reader has missed messages. The item then contains no message. Only a reader with
     /// <see cref="ReadOptions.SlowConsumer"/> receives gaps.
     /// </summary>
     public bool IsGap { get; private init; }
 
-    /// <summary>The number of messages that the reader has missed. Null if unknown, and for a message.</summary>
+    /// <summary>
+    /// The number of messages that the reader has missed. Null if the number is unknown, or if the item is not a gap.
+    /// </summary>
     public long? MissedMessages { get; private init; }
 
     /// <summary>Creates an item that reports missed messages.</summary>

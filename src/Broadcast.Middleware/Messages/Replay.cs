@@ -2,8 +2,9 @@ namespace Broadcast.Middleware;
 
 /// <summary>Selects the part of a group's history that a connection receives when it joins.</summary>
 /// <remarks>
-/// The default value selects the messages that <see cref="GroupOptions.ReplayOnJoin"/> sets for the group. If the group
-/// retains messages, the connection receives these messages first: see <see cref="GroupOptions.RetainLatestPerKey"/>.
+/// The default value selects as many of the newest messages as <see cref="GroupOptions.ReplayOnJoin"/> sets. If the
+/// group retains messages, the connection receives these messages first: see
+/// <see cref="GroupOptions.RetainLatestPerKey"/>.
 /// </remarks>
 public readonly struct Replay : IEquatable<Replay>
 {

@@ -3,22 +3,22 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>
-/// Finds the object of an equal filter, so that many members with the same filter share one object. The class keeps no
-/// filter in memory that no member uses.
+/// Finds an existing object with the same filter, so that many members share one object. The class holds filters by
+/// weak references, so an unused filter does not stay in memory.
 /// </summary>
 static class SharedFilters
 {
     // Clients choose filters, so the number of entries has a limit. Above the limit, new filters are not shared.
     const int MaxFilters = 4096;
 
-    // The text of an unused filter stays in memory until the next cleanup, so a long text is not shared.
+    // The text of an unused filter stays in memory until the next cleanup, so filters with a long text are not shared.
     const int MaxTextLength = 4 * SubscriptionFilter.MaxTextLength;
 
     static readonly ConcurrentDictionary<string, WeakReference<SubscriptionFilter>> All = new(StringComparer.Ordinal);
 
     static int _countUntilCleanup = MaxFilters;
 
-    /// <summary>Returns an equal filter, or this filter.</summary>
+    /// <summary>Returns an equal shared filter. If none exists, returns the given filter.</summary>
     public static SubscriptionFilter Share(SubscriptionFilter filter)
     {
         var text = filter.ToString();

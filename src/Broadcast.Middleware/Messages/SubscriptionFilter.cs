@@ -9,18 +9,16 @@ namespace Broadcast.Middleware;
 /// </summary>
 /// <remarks>
 /// <para>
-/// Example of a text: <c>region = eu and symbol in (ACME, 'B C') and not (kind = test or kind = demo)</c>.
-/// <c>key</c> alone accepts each message that has the tag. <c>not</c> binds more tightly than <c>and</c>, and
-/// <c>and</c> more tightly than <c>or</c>. A value with other characters than letters, digits and <c>_ - . : / @</c>
-/// needs quotes. The words <c>and</c>, <c>or</c>, <c>not</c> and <c>in</c> are not case-sensitive.
+/// Example of a text: <c>region = eu and symbol in (ACME, 'B C') and not (kind = test or kind = demo)</c>. <c>key</c>
+/// alone accepts each message that has the tag. <c>not</c> has the highest precedence, then <c>and</c>, then <c>or</c>.
+/// A value with other characters than letters, digits and <c>_ - . : / @</c> needs quotes. The words <c>and</c>,
+/// <c>or</c>, <c>not</c> and <c>in</c> are not case-sensitive.
 /// </para>
 /// <para>
 /// A comparison with a tag that the message does not have is false. So <c>region = eu</c> rejects a message without
-/// tags, and <c>region != eu</c> accepts it.
+/// tags, and <c>region != eu</c> accepts such a message.
 /// </para>
-/// <para>
-/// A rejected message still counts in the positions of its group, so that history and recovery stay exact.
-/// </para>
+/// <para>A rejected message still has a position in its group, so history and recovery also work with a filter.</para>
 /// </remarks>
 public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
 {
@@ -55,7 +53,9 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         _terms = [.. terms];
     }
 
-    /// <summary>True if the filter contains a delegate, so that it needs the whole message.</summary>
+    /// <summary>
+    /// True if the filter contains a delegate. A delegate needs the whole message, not only the tags.
+    /// </summary>
     internal bool HasDelegate => _node.HasDelegate;
 
     /// <summary>Parses the text of a filter. The remarks of this class describe the syntax.</summary>
@@ -126,17 +126,17 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return new(FilterNode.Tag(key, null));
     }
 
-    /// <summary>Accepts messages that the code of the app accepts.</summary>
+    /// <summary>Accepts messages that a delegate of the app accepts.</summary>
     /// <remarks>
     /// The server calls the delegate on the thread that sends to many clients. So the delegate must be fast, must not
     /// wait, and must return the same result each time for the same message. Do not use the payload after the call. If
     /// the delegate throws an exception, the server logs the exception and closes only the connection of this member,
-    /// with close code 1011. A filter with a delegate cannot travel to another node, so a join of a connection on
-    /// another node throws an exception.
+    /// with close code 1011. The server cannot send a delegate to another node, so a join of a connection on another
+    /// node throws an exception.
     /// </remarks>
     /// <param name="accepts">
-    /// Returns true if the member receives the message. The message has its payload, its type, its key, its tags and
-    /// <see cref="Message.IsJson"/>.
+    /// Returns true if the member must receive the message. Of the message, use only the payload, the type, the key,
+    /// the tags and <see cref="Message.IsJson"/>.
     /// </param>
     public static SubscriptionFilter FromDelegate(Func<Message, bool> accepts)
     {
@@ -190,8 +190,8 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         FilterSyntax.Parse(text, limits, out problem) is { } node ? SharedFilters.Share(new(node)) : null;
 
     /// <summary>
-    /// Returns a filter that accepts the messages that both filters accept. Null accepts every message. The filter of a
-    /// client can be as large as a filter text, so this method has no limits.
+    /// Returns a filter that accepts the messages that both filters accept. Null accepts every message. The combination
+    /// of two valid filters may exceed the limits, so this method does not check the limits.
     /// </summary>
     internal static SubscriptionFilter? Both(SubscriptionFilter? first, SubscriptionFilter? second)
     {

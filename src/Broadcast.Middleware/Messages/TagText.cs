@@ -1,14 +1,14 @@
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>
-/// A tag with the hash codes of its texts. The comparison with a filter compares the hash codes first, so most
-/// comparisons need no comparison of texts.
+/// A tag with the hash codes of its key and its value. A filter compares the hash codes first, and compares the texts
+/// only if the hash codes are equal.
 /// </summary>
 readonly struct TagText : IEquatable<TagText>
 {
     public TagText(string key, string value)
     {
-        // The runtime interns literals. Two interned keys are the same object, so their comparison is fast.
+        // The runtime interns literals. Two equal interned keys are the same object, so their comparison is fast.
         Key = string.IsInterned(key) ?? key;
         Value = value;
         KeyHash = key.GetHashCode(StringComparison.Ordinal);

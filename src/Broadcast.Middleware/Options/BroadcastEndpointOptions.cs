@@ -48,8 +48,8 @@ public sealed class BroadcastEndpointOptions
     public int MaxSmallFragments { get; set; }
 
     /// <summary>
-    /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
-    /// closes the connection with close code 1008. Null means no limit. Default:
+    /// The maximum number of messages that a client may send per second, on average. If a client sends more messages,
+    /// the server closes the connection with close code 1008. Null means no limit. Default:
     /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
@@ -83,15 +83,15 @@ public sealed class BroadcastEndpointOptions
 
     /// <summary>
     /// The first part of the names of this URL's groups. Null means the required host and the path base of the request.
-    /// Endpoints with the same text share the groups of the same path. An <see cref="IGroupAuthorizer"/> must consider
-    /// that with a text, the names of these groups need not start with a slash. Default:
+    /// Endpoints with the same text share the groups of the same path. With a text, the names of these groups can start
+    /// without a slash. An <see cref="IGroupAuthorizer"/> must consider such names. Default:
     /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </summary>
     public string? GroupScope { get; set; }
 
     /// <summary>
-    /// The subprotocols that the server accepts without a change of the messages. The list is a copy, so a change
-    /// affects only this URL. Default: <see cref="BroadcastOptions.RawSubprotocols"/>.
+    /// The subprotocols that the server accepts. The server does not change the messages of these subprotocols. The
+    /// list is a copy, so a change affects only this URL. Default: <see cref="BroadcastOptions.RawSubprotocols"/>.
     /// </summary>
     public IList<string> RawSubprotocols { get; }
 
@@ -109,9 +109,9 @@ public sealed class BroadcastEndpointOptions
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// The server compresses a message if its payload has more than this number of bytes, in the format of the client's
-    /// protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Null means no compression.
-    /// Default: <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
+    /// The payload size in bytes above which the server compresses a message. The server measures the size in the
+    /// format of the client's protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Null
+    /// means no compression. Default: <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware;
 /// message.
 /// </summary>
 /// <remarks>
-/// Some options can have other values for single URLs: see <see cref="BroadcastEndpointOptions"/>. A configuration file
+/// You can set some options separately for each URL: see <see cref="BroadcastEndpointOptions"/>. A configuration file
 /// writes <see cref="Timeout.InfiniteTimeSpan"/> as <c>-00:00:00.001</c>.
 /// </remarks>
 public sealed class BroadcastOptions
@@ -26,9 +26,9 @@ public sealed class BroadcastOptions
     public int MaxSmallFragments { get; set; } = 1024;
 
     /// <summary>
-    /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
-    /// closes the connection with close code 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range:
-    /// 1 to 1,000,000.
+    /// The maximum number of messages that a client may send per second, on average. If a client sends more messages,
+    /// the server closes the connection with close code 1008 (RFC 6455, section 7.4.1). Null means no limit. Default:
+    /// null. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
 
@@ -48,9 +48,9 @@ public sealed class BroadcastOptions
     public TimeSpan FirstMessageTimeout { get; set; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
-    /// The maximum number of connections of this node. The server refuses further connections with status 503. Event
-    /// streams get an event <c>close</c> instead, so that browsers try again. Null means no limit. Default: null.
-    /// Range: 1 to 2,147,483,647.
+    /// The maximum number of connections of this node. The server refuses further connections with status 503. An event
+    /// stream instead receives the event <c>close</c>, so that the browser tries again. Null means no limit. Default:
+    /// null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnections { get; set; }
 
@@ -94,17 +94,17 @@ public sealed class BroadcastOptions
     /// <c>//a.example/ws</c>. The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. The
     /// host and the path base are in lower case. With a text, all hosts and path bases share their groups: the text
     /// <c>shop</c> results in <c>shop/ws</c>. With an empty text, a name is the path: <c>/ws</c>. A text must be valid
-    /// as a group name, and it must not end with a slash. An <see cref="IGroupAuthorizer"/> must consider that with a
-    /// text, the names of these groups need not start with a slash. Default: null.
+    /// as a group name, and must not end with a slash. With a text, the names of these groups can start without a
+    /// slash. An <see cref="IGroupAuthorizer"/> must consider such names. Default: null.
     /// </summary>
     public string? GroupScope { get; set; }
 
     /// <summary>
-    /// The subprotocols that the server accepts without a change of the messages (RFC 6455, section 1.9). A client that
-    /// requests one of these subprotocols sends and receives text and bytes, like a client without a subprotocol. If a
-    /// client requests only unknown subprotocols, the server refuses the handshake with status 400, because a browser
-    /// would close the connection. An entry takes precedence over an <see cref="IBroadcastProtocol"/> with the same
-    /// name. Default: empty.
+    /// The subprotocols that the server accepts (RFC 6455, section 1.9). The server does not change the messages of
+    /// these subprotocols. A client that requests one of these subprotocols sends and receives text and bytes, like a
+    /// client without a subprotocol. If a client requests only unknown subprotocols, the server refuses the handshake
+    /// with status 400, because a browser would close the connection. An entry takes precedence over an
+    /// <see cref="IBroadcastProtocol"/> with the same name. Default: empty.
     /// </summary>
     public IList<string> RawSubprotocols { get; } = [];
 
@@ -118,7 +118,7 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> selects what the
-    /// server does with a client that is further behind. The size of a message includes its frame and 32 additional
+    /// server does with a client that exceeds this limit. The size of a message includes its frame and 32 additional
     /// bytes. A message counts even if the message excludes the client. The option limits the memory for slow clients
     /// and the size of a published message. Default: 1,048,576. Range: 1,024 to 1,073,741,824.
     /// </summary>
@@ -131,9 +131,9 @@ public sealed class BroadcastOptions
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// The settings of single groups. A key is the name of a group, or a prefix of names and <c>*</c>: <c>/rooms/*</c>.
-    /// A full name takes precedence over a prefix. A longer prefix takes precedence over a shorter prefix. Default:
-    /// empty, so no group has a history.
+    /// The settings of single groups. A key is a group name, or a prefix that ends with <c>*</c>, for example
+    /// <c>/rooms/*</c>. A full name takes precedence over a prefix. A longer prefix takes precedence over a shorter
+    /// prefix. Default: empty, so no group has a history.
     /// </summary>
     public IDictionary<string, GroupOptions> Groups { get; } =
         new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
@@ -147,9 +147,9 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The maximum number of empty groups that keep their history or their retained values. Above this limit, the
-    /// group that has been empty for the longest time loses them. Together with <see cref="GroupOptions.HistoryBytes"/>
-    /// and <see cref="GroupOptions.MaxRetainedBytes"/>, the option limits the memory of groups whose names clients
-    /// choose. Default: 1,000. Range: 0 to 1,000,000.
+    /// server deletes both for the group that has been empty for the longest time. Together with
+    /// <see cref="GroupOptions.HistoryBytes"/> and <see cref="GroupOptions.MaxRetainedBytes"/>, the option limits the
+    /// memory of groups whose names clients choose. Default: 1,000. Range: 0 to 1,000,000.
     /// </summary>
     public int MaxEmptyGroups { get; set; } = 1000;
 
@@ -166,15 +166,15 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The maximum number of message IDs that this node remembers. Above this limit, the node forgets the oldest ID. A
-    /// backplane may remember the IDs of messages to groups instead: the Redis backplane has no limit for their number.
-    /// Default: 100,000. Range: 1 to 10,000,000.
+    /// backplane may remember the IDs of messages to groups instead: the Redis backplane does not limit the number of
+    /// these IDs. Default: 100,000. Range: 1 to 10,000,000.
     /// </summary>
     public int MaxMessageIds { get; set; } = 100_000;
 
     /// <summary>
     /// How long a disconnected client can reconnect. The option needs a protocol that supports reconnects. During this
     /// time, the connection stays a member of its groups. 0 means that clients cannot reconnect. Microsoft's Web PubSub
-    /// clients try for 30 seconds. Default: 30 seconds. Range: 0 to 1 hour.
+    /// clients try to reconnect for 30 seconds. Default: 30 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan RecoveryTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
@@ -207,13 +207,13 @@ public sealed class BroadcastOptions
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// The server compresses a message if its payload has more than this number of bytes, in the format of the client's
-    /// protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Clients may then also
-    /// compress their messages. The server compresses a message once for all clients with the same protocol, window and
-    /// value of this option. A message stays plain if compression does not make it smaller, or if it sets
-    /// <see cref="Message.DisableCompression"/>. The server does not compress the answers of a protocol and event
-    /// streams. Test servers do not support compression. Null means no compression. Default: null. Range: 0 to
-    /// 1,073,741,824.
+    /// The payload size in bytes above which the server compresses a message. The server measures the size in the
+    /// format of the client's protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692).
+    /// Clients may then also compress their messages. The server compresses a message once for all clients with the
+    /// same protocol, compression window and value of this option. The server sends a message uncompressed if
+    /// compression does not make the message smaller, or if the message sets <see cref="Message.DisableCompression"/>.
+    /// The server compresses neither the answers of a protocol nor event streams. Test servers do not support
+    /// compression. Null means no compression. Default: null. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 
@@ -221,7 +221,7 @@ public sealed class BroadcastOptions
     /// How long a write to a client may stall. After this time, the server aborts the connection. On Linux and over
     /// HTTP/1.1, a write stalls while the operating system of the client accepts no bytes. A client may therefore read
     /// slowly. On other systems and over other HTTP versions, the server must complete a whole write within the
-    /// timeout. Such a write has at most 64 KiB or one larger message. The abort may be late by up to half of the
+    /// timeout. Such a write contains at most 64 KiB, or one larger message. The abort may be late by up to half of the
     /// timeout. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 10 seconds. Range: 1 second to 1 day,
     /// or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>

@@ -1,12 +1,13 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Options for the connections of the server Kestrel. They apply to all broadcasts of the app. To set an option, call
-/// <c>services.Configure&lt;BroadcastServerOptions&gt;(options => …)</c>.
+/// Options for the connections of the Kestrel server. The options apply to all broadcasts of the app. To set an option,
+/// call <c>services.Configure&lt;BroadcastServerOptions&gt;(options => …)</c>.
 /// </summary>
 /// <remarks>
-/// The options have an effect on TCP sockets and Unix domain sockets. They have no effect on other servers, or if the
-/// app adds its own <c>IConnectionListenerFactory</c> or calls <c>UseSockets</c> after <c>AddBroadcast</c>.
+/// The options have an effect on TCP sockets and Unix domain sockets. The options have no effect on other servers. The
+/// options also have no effect if the app adds its own <c>IConnectionListenerFactory</c>, or calls <c>UseSockets</c>
+/// after <c>AddBroadcast</c>.
 /// </remarks>
 public sealed class BroadcastServerOptions
 {

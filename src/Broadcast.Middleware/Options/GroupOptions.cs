@@ -34,9 +34,9 @@ public sealed class GroupOptions
 
     /// <summary>
     /// True if the group keeps the newest message of each <see cref="Message.Key"/>. A connection that joins receives
-    /// these messages first, oldest first, and then every later message. So a page that shows prices or positions
-    /// starts with all of them. A message with <see cref="Message.RemoveKey"/> removes the message of its key.
-    /// Transient messages change nothing. Default: false.
+    /// these messages first, from the oldest to the newest, and then every later message. So a page can show all
+    /// current prices or positions from the start. A message with <see cref="Message.RemoveKey"/> removes the message
+    /// of its key. Transient messages do not change the retained messages. Default: false.
     /// </summary>
     /// <remarks>
     /// <para>
@@ -50,8 +50,9 @@ public sealed class GroupOptions
     /// <see cref="Replay.None"/>, a connection receives no retained values.
     /// </para>
     /// <para>
-    /// If the messages have more than 16 KiB, joins within a short time share one copy of them. A connection may then
-    /// receive an older message of a key and, directly afterwards, every newer message of the group.
+    /// If the retained messages have more than 16 KiB, joins within a short time share one copy of these messages. A
+    /// connection may then receive an older message of a key and, directly afterwards, every newer message of the
+    /// group.
     /// </para>
     /// </remarks>
     public bool RetainLatestPerKey { get; set; }
@@ -62,9 +63,9 @@ public sealed class GroupOptions
     public int MaxRetainedKeys { get; set; } = 10_000;
 
     /// <summary>
-    /// The maximum size of the messages for <see cref="RetainLatestPerKey"/>, in bytes. The size of a message includes
-    /// its frame, its key and 32 additional bytes. With a backplane, the size also includes the other properties of the
-    /// message. Default: 1,048,576. Range: 1,024 to 67,108,864.
+    /// The maximum total size of the messages for <see cref="RetainLatestPerKey"/>, in bytes. The size of a message
+    /// includes its frame, its key and 32 additional bytes. With a backplane, the size also includes the other
+    /// properties of the message. Default: 1,048,576. Range: 1,024 to 67,108,864.
     /// </summary>
     public int MaxRetainedBytes { get; set; } = 1024 * 1024;
 

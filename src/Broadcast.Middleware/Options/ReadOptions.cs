@@ -19,8 +19,9 @@ public sealed class ReadOptions
     /// <see cref="SlowConsumer.Disconnect"/> throws a <see cref="MessagesMissedException"/>.
     /// <see cref="SlowConsumer.SkipToLatest"/> returns a gap (<see cref="ReceivedMessage.IsGap"/>), and continues with
     /// the newest message. <see cref="SlowConsumer.Conflate"/> skips messages that a newer message with the same key
-    /// replaces, whenever the reader is behind. These messages cause no gap. If the reader is still too far behind, it
-    /// throws. After a failed recovery, both settings return a gap first.
+    /// replaces, whenever the reader is behind. These messages cause no gap. If the reader is still too far behind, the
+    /// enumeration throws an exception. After a failed recovery, <c>SkipToLatest</c> and <c>Conflate</c> return a gap
+    /// first.
     /// </remarks>
     public SlowConsumer SlowConsumer { get; set; }
 }

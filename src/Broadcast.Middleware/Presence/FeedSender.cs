@@ -34,12 +34,12 @@ sealed class FeedSender(
     /// <summary>Returns the maximum size of a batch in bytes.</summary>
     /// <remarks>
     /// <see cref="OnReceived"/> may run a moment before the client has received the last batch. A quarter of the
-    /// backlog leaves room for two batches and other messages.
+    /// maximum backlog leaves room for two batches and other messages.
     /// </remarks>
     public static int GetMaxBatchBytes(BroadcastOptions options) => options.MaxBacklogBytes / 4;
 
     /// <summary>
-    /// Returns null if the client can subscribe to one more group, or a message with the problem and the fix.
+    /// Returns an error message if the client cannot subscribe to the group. Otherwise, returns null.
     /// </summary>
     public string? Problem(string group)
     {
@@ -55,7 +55,8 @@ sealed class FeedSender(
     }
 
     /// <summary>
-    /// Sends the client a snapshot and then the changes. The call has no effect if the client has already subscribed.
+    /// Subscribes the client to a group. The client receives a snapshot and then the changes. The call has no effect if
+    /// the client has already subscribed.
     /// </summary>
     public void Subscribe(string group)
     {

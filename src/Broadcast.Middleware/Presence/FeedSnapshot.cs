@@ -3,8 +3,8 @@ using System.Buffers;
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The items of a feed at one version, encoded once for all subscribers. Each subscriber receives consecutive parts.
-/// The object is immutable.
+/// The items of a feed at one version, encoded once for all subscribers. Each subscriber receives the items in
+/// consecutive parts. The object is immutable.
 /// </summary>
 sealed class FeedSnapshot
 {
@@ -34,7 +34,7 @@ sealed class FeedSnapshot
 
     /// <summary>Returns the next items for a subscriber. The result is empty only if no item is left.</summary>
     /// <param name="sentVersion">The version of the last item that the subscriber has received.</param>
-    /// <param name="maxBytes">The maximum size. The method still returns a single larger item.</param>
+    /// <param name="maxBytes">The maximum size of the result. A result with a single item can be larger.</param>
     /// <param name="lastVersion">
     /// The version of the last returned item. If no item is left, the value is the version of the snapshot.
     /// </param>

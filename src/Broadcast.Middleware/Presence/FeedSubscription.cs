@@ -29,8 +29,8 @@ sealed class FeedSubscription(
     public long SnapshotVersion { get; set; }
 
     /// <summary>
-    /// The version of the last sent removal of an item. A snapshot replaces all earlier items, so earlier removals need
-    /// not be sent. Only the feed uses this property.
+    /// The version of the last sent removal of an item. A snapshot replaces all earlier items, so the sender need not
+    /// send earlier removals. Only the feed uses this property.
     /// </summary>
     public long SentRemovalVersion { get; set; } = None;
 

@@ -6,9 +6,9 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// Provides the members of groups and their states. The registry lists the members of this node. This class stores the
-/// states and the watchers. In a cluster, this class polls the members of other nodes once per second for each watched
-/// group.
+/// Provides the members of each group and the state of each member. The registry lists the members of this node. This
+/// class stores the states and the watchers. In a cluster, this class polls the members of other nodes once per second
+/// for each watched group.
 /// </summary>
 /// <remarks>
 /// One lock guards all groups. Joins and leaves skip this lock while no group has states, watchers or subscriptions.
@@ -60,7 +60,7 @@ sealed class GroupPresence(
         }
     }
 
-    /// <summary>Reverts <see cref="Subscribe"/>.</summary>
+    /// <summary>Ends a subscription: see <see cref="Subscribe"/>.</summary>
     /// <param name="group">The group.</param>
     /// <param name="unsubscribe">Removes the subscription from the feed.</param>
     public void Unsubscribe(string group, Action<StateFeed> unsubscribe)
@@ -130,8 +130,8 @@ sealed class GroupPresence(
     }
 
     /// <summary>
-    /// Watches a group. The first item contains all current members, even if the group is empty. Each later item
-    /// contains all changes since the previous item.
+    /// Watches a group. The first item contains all current members. For an empty group, the first item is an empty
+    /// list. Each later item contains all changes since the previous item.
     /// </summary>
     public async IAsyncEnumerable<IReadOnlyList<PresenceChange>> WatchBatchesAsync(
         string group, [EnumeratorCancellation] CancellationToken cancellationToken)
@@ -202,8 +202,8 @@ sealed class GroupPresence(
     }
 
     /// <summary>
-    /// Returns the members of all nodes. The members of this node come from the registry, because the registry learns
-    /// of a change before the cluster.
+    /// Returns the members of all nodes. The members of this node come from the registry, because the registry changes
+    /// before the directory of the cluster.
     /// </summary>
     async ValueTask<IReadOnlyList<PresenceMember>> GetAllMembersAsync(
         IRemoteMembers remote, string group, CancellationToken cancellationToken)

@@ -6,6 +6,6 @@ interface IFeedSource
     /// <summary>Sets the feed of a subscription, and adds the subscription to the feed.</summary>
     void Subscribe(FeedSubscription subscription);
 
-    /// <summary>Reverts <see cref="Subscribe"/>.</summary>
+    /// <summary>Removes the subscription from its feed: see <see cref="Subscribe"/>.</summary>
     void Unsubscribe(FeedSubscription subscription);
 }

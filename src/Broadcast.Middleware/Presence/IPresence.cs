@@ -32,8 +32,8 @@ public interface IPresence
     /// connections on any number of nodes. Anonymous clients do not count.
     /// </summary>
     /// <remarks>
-    /// In a cluster, the call reads the members of all nodes, as <see cref="GetMembersAsync"/> does. The user of a node
-    /// that has crashed counts for up to 15 seconds. A disconnected client that can reconnect counts for
+    /// In a cluster, the call reads the members of all nodes, as <see cref="GetMembersAsync"/> does. After a crash of a
+    /// node, its users still count for up to 15 seconds. A disconnected client that can reconnect counts for
     /// <see cref="BroadcastOptions.RecoveryTimeout"/>.
     /// </remarks>
     /// <param name="group">The name of the group. An unknown group has no users.</param>
@@ -45,7 +45,7 @@ public interface IPresence
     /// <summary>
     /// Returns the number of users in a group. A user counts once for any number of connections on any number of nodes.
     /// </summary>
-    /// <remarks>The cost is the same as the cost of <see cref="GetUsersAsync"/>.</remarks>
+    /// <remarks>This call costs the same as <see cref="GetUsersAsync"/>.</remarks>
     /// <param name="group">The name of the group. An unknown group has 0 users.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
@@ -57,8 +57,8 @@ public interface IPresence
     /// other users.
     /// </summary>
     /// <remarks>
-    /// The user of a node that has crashed is online for up to 15 seconds. A disconnected client that can reconnect is
-    /// online for <see cref="BroadcastOptions.RecoveryTimeout"/>.
+    /// After a crash of a node, its users are still online for up to 15 seconds. A disconnected client that can
+    /// reconnect is online for <see cref="BroadcastOptions.RecoveryTimeout"/>.
     /// </remarks>
     /// <param name="userId">See <see cref="IBroadcastConnection.UserId"/>.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
@@ -75,8 +75,8 @@ public interface IPresence
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of a group that contains the connection.</param>
     /// <param name="state">
-    /// The state. Any bytes are allowed. By convention, the bytes are JSON in UTF-8. Empty bytes remove the state. The
-    /// call copies the bytes. The maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
+    /// The state. Any bytes are allowed. By convention, the bytes are JSON in UTF-8. An empty value removes the state.
+    /// The call copies the bytes. The maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
     /// </param>
     /// <param name="cancellationToken">
     /// Cancels the call before it starts. In a cluster, the token also ends the wait for another node.

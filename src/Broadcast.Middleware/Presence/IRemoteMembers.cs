@@ -30,7 +30,7 @@ interface IRemoteMembers
     ValueTask<bool> IsOnlineAsync(string userId, CancellationToken cancellationToken);
 
     /// <summary>
-    /// Sets the state of a connection of another node. Returns false if the connection is not a group member on any
+    /// Sets the state of a connection on another node. Returns false if the connection is not a group member on any
     /// other node.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>

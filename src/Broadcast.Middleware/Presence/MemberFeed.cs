@@ -15,11 +15,13 @@ namespace Broadcast.Middleware.Presence;
 /// once for all subscribers.
 /// <para>
 /// After a network problem, thousands of clients may subscribe at once. So these clients share one encoded snapshot. A
-/// snapshot may be a little older than the items. Its subscribers then receive the later changes as an update.
+/// snapshot may be a little older than the items. A subscriber then receives the later changes as an update.
 /// </para>
 /// </remarks>
-/// <param name="snapshotHead">The text before the items of a snapshot. The text opens an object and an array.</param>
-/// <param name="updateHead">The text before the items of an update. The text opens an object and an array.</param>
+/// <param name="snapshotHead">
+/// The text before the items of a snapshot. The text opens a JSON object and an array.
+/// </param>
+/// <param name="updateHead">The text before the items of an update. The text opens a JSON object and an array.</param>
 /// <param name="isReady">False if subscribers must wait until <see cref="Apply"/> adds the first items.</param>
 abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
 {
@@ -93,8 +95,8 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
 
         if (isNew || subscription.SentVersion < subscription.SnapshotVersion)
         {
-            // The other parts can come from a newer snapshot. That snapshot contains all items of the remaining parts,
-            // and later changes.
+            // The next part can come from a newer snapshot. The newer snapshot contains all items that the subscriber
+            // has not received, and later changes.
             var snapshot = GetSnapshot();
             subscription.SnapshotVersion = snapshot.Version;
             if (isNew) (subscription.SentVersion, subscription.SentRemovalVersion) = (0, snapshot.Version);
@@ -216,9 +218,7 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
         }
     }
 
-    /// <summary>
-    /// True if the snapshot is recent. The feed must still have all removals since the snapshot.
-    /// </summary>
+    /// <summary>True if the snapshot is recent, and if the feed still has all removals since the snapshot.</summary>
     bool IsFreshLocked([NotNullWhen(true)] FeedSnapshot? snapshot) =>
         snapshot is not null
         && snapshot.Version >= _forgottenVersion

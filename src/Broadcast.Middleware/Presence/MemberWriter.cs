@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Presence;
 
 /// <summary>Writes the JSON that the clients of a presence endpoint receive for a member.</summary>
 /// <param name="select">
-/// Writes the data of a member that clients may see, or returns false to hide the member. Null writes the state of each
-/// member.
+/// Writes the data that clients may see. Returns false to hide the member. If this delegate is null, the class writes
+/// the state of each member.
 /// </param>
 /// <param name="maxBytes">The maximum size of the JSON.</param>
 /// <param name="logger">The logger.</param>
@@ -84,7 +84,7 @@ sealed class MemberWriter(Func<Utf8JsonWriter, PresenceMember, bool>? select, in
             var reader = new Utf8JsonReader(state);
             while (reader.Read())
             {
-                // GetString throws if the text contains an escaped lone surrogate.
+                // GetString throws if the text contains an escaped unpaired surrogate.
                 if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName) reader.GetString();
             }
 

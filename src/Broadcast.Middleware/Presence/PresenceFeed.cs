@@ -9,13 +9,13 @@ namespace Broadcast.Middleware.Presence;
 /// <param name="presence">Provides the members.</param>
 /// <param name="writer">Creates the JSON of a member.</param>
 /// <param name="time">The time provider.</param>
-#pragma warning disable CA1001 // A source without a timer needs no disposal.
+#pragma warning disable CA1001 // A token source without a timer needs no disposal.
 sealed class PresenceFeed(string group, GroupPresence presence, MemberWriter writer, TimeProvider time)
 #pragma warning restore CA1001
     : MemberFeed("""{"type":"snapshot","members":[""", """{"type":"update","members":[""", isReady: false)
 {
-    // The feed sends the first change after a pause at once. The next changes wait for this time and become one
-    // message. So clients that join and leave constantly cannot flood the clients of the endpoint.
+    // The time that the feed waits after each message. The changes during this time become one message. So clients that
+    // join and leave constantly cannot flood the clients of the endpoint.
     static readonly TimeSpan MinInterval = TimeSpan.FromMilliseconds(50);
 
     readonly CancellationTokenSource _stopped = new();

@@ -3,7 +3,7 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The feeds of a presence endpoint. A feed exists while a client of this node watches its group.
+/// The feeds of a presence endpoint. The feed of a group exists while a client of this node watches the group.
 /// </summary>
 /// <param name="presence">Provides the members.</param>
 /// <param name="writer">Creates the JSON of a member.</param>
@@ -51,15 +51,15 @@ sealed class PresenceFeeds(GroupPresence presence, MemberWriter writer, TimeProv
     async Task RunAsync(string group, PresenceFeed feed)
     {
         if (await feed.RunAsync().ConfigureAwait(false) is not { } failure) return;
-        // The next client of the group starts a new feed. Remove the feed before it fails, because no client may
-        // subscribe to a failed feed.
+        // Remove the feed before the subscribers receive the error, because no client may subscribe to a failed feed.
+        // The next subscription starts a new feed.
         lock (_gate) RemoveLocked(group, feed);
         feed.Fail(failure);
     }
 
     void RemoveLocked(string group, PresenceFeed feed)
     {
-        // A feed that failed may already have a successor.
+        // After a failure, the group may already have a new feed.
         if (_feeds.GetValueOrDefault(group) == feed) _feeds.Remove(group);
     }
 }

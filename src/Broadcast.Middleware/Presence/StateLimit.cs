@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Presence;
 /// <param name="maxBytes">See <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.</param>
 sealed class StateLimit(int maxBytes)
 {
-    /// <summary>Returns null for a valid state, or a message with the problem and the fix.</summary>
+    /// <summary>Returns an error message for an invalid state. Returns null for a valid state.</summary>
     public string? Problem(ReadOnlyMemory<byte> state) => state.Length <= maxBytes
         ? null
         : $"The state has {state.Length} bytes, but {nameof(BroadcastOptions.MaxPresenceStateBytes)} is {maxBytes}. " +

@@ -9,7 +9,7 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware.Publishing;
 
 /// <summary>
-/// Implements <see cref="IBroadcaster"/>. Checks the arguments and passes them to the message router.
+/// Implements <see cref="IBroadcaster"/>. Checks the arguments of each call, and then calls the message router.
 /// </summary>
 /// <param name="router">Delivers messages and commands.</param>
 /// <param name="validator">Checks messages.</param>

@@ -10,7 +10,7 @@ public static class BroadcasterExtensions
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="text">
-    /// The text. UTF-8 cannot encode a lone surrogate, so the call replaces each lone surrogate with U+FFFD.
+    /// The text. UTF-8 cannot encode an unpaired surrogate, so the call replaces each unpaired surrogate with U+FFFD.
     /// </param>
     /// <param name="recipients">
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.

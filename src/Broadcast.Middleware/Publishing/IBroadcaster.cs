@@ -5,9 +5,9 @@ using System.Text.Json;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Publishes messages to connected clients, reads groups and manages their members. Inject this interface into a
-/// controller, a background service or a minimal API. A named broadcast, <c>AddBroadcast("name")</c>, has its own
-/// broadcaster as a keyed service.
+/// Publishes messages to connected clients, reads the messages of groups, and manages the members of groups. Inject
+/// this interface into a controller, a background service or a minimal API. A named broadcast,
+/// <c>AddBroadcast("name")</c>, has its own broadcaster as a keyed service.
 /// </summary>
 /// <remarks>All members are thread-safe. No method waits for a client.</remarks>
 public interface IBroadcaster
@@ -40,8 +40,9 @@ public interface IBroadcaster
     /// The position of the message and the number of recipients. A message without recipients is not an error.
     /// </returns>
     /// <exception cref="ArgumentException">
-    /// The message has no type, is a text message with invalid UTF-8, has <see cref="Message.IsJson"/> without valid
-    /// JSON, is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>, or has an invalid <see cref="Message.Id"/>.
+    /// The message has no type, an invalid key or an invalid <see cref="Message.Id"/>. Or the payload is not valid
+    /// UTF-8, not valid JSON (<see cref="Message.IsJson"/>), or larger than
+    /// <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </exception>
     /// <exception cref="BackplaneException">
     /// The other nodes are unreachable. The recipients may still receive the message, but at most once.
@@ -64,8 +65,8 @@ public interface IBroadcaster
     /// <para>
     /// A reader is not a member of the group: presence, the registry and <see cref="PublishResult.LocalRecipients"/> do
     /// not count the reader. The reader receives messages to the group, even if these messages exclude connections. The
-    /// reader receives no message to all connections, to a user or to a single connection. A publish never waits for a
-    /// reader.
+    /// reader does not receive messages to all connections, to a user or to a single connection. A publish never waits
+    /// for a reader.
     /// </para>
     /// </remarks>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
@@ -76,7 +77,8 @@ public interface IBroadcaster
     /// <returns>
     /// The messages. The enumeration throws a <see cref="MessagesMissedException"/> if the reader has missed messages
     /// and <see cref="ReadOptions.SlowConsumer"/> is <see cref="SlowConsumer.Disconnect"/>, or if the cluster has lost
-    /// messages. It throws a <see cref="BackplaneException"/> if it starts while the other nodes are unreachable.
+    /// messages. The enumeration throws a <see cref="BackplaneException"/> if the other nodes are unreachable at the
+    /// start.
     /// </returns>
     /// <exception cref="ArgumentException">The group name or an option is invalid.</exception>
     IAsyncEnumerable<ReceivedMessage> ReadAsync(
@@ -120,8 +122,8 @@ public interface IBroadcaster
     /// Adds a connection to a group. The connection receives only the messages that a filter accepts.
     /// </summary>
     /// <remarks>
-    /// The client cannot remove the filter: if the client leaves the group and joins it again, the filter stays in
-    /// effect. The filter ends when the app calls <see cref="LeaveAsync"/> or joins the connection again.
+    /// The client cannot remove the filter: if the client leaves the group and joins the group again, the filter stays
+    /// in effect. The filter ends when the app calls <see cref="LeaveAsync"/> or joins the connection again.
     /// </remarks>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
@@ -133,8 +135,8 @@ public interface IBroadcaster
     /// position of the join.
     /// </returns>
     /// <exception cref="ArgumentException">
-    /// The ID is empty, or the group name is invalid. Or the connection may be on another node, and the filter has a
-    /// delegate.
+    /// The ID is empty, or the group name is invalid. Or the filter has a delegate, and the connection may be on
+    /// another node.
     /// </exception>
     /// <exception cref="InvalidOperationException">
     /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.

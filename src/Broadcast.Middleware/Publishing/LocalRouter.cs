@@ -24,9 +24,10 @@ sealed class LocalRouter(
     BroadcastMetrics metrics)
     : MessageRouter
 {
-    // A publish with an ID to groups holds this lock from its claims until its append. So two publishes with the same
-    // ID never share the groups between them. A repeated publish returns after the first publish has taken effect. A
-    // thread holds the lock only for a short time, because an append never waits.
+    // A publish with an ID to groups holds this lock while it claims the ID for the groups and appends the message. So
+    // two concurrent publishes with the same ID cannot each claim a part of the groups. A repeated publish returns
+    // after the first publish has taken effect. A thread holds the lock only for a short time, because an append never
+    // waits.
     readonly Lock _idGate = new();
 
     /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>
@@ -61,7 +62,7 @@ sealed class LocalRouter(
         return result;
     }
 
-    /// <summary>Publishes a message only to groups without an earlier publish that has the same ID.</summary>
+    /// <summary>Publishes a message only to the groups in which no earlier publish has used the ID.</summary>
     PublishResult PublishToGroupsOnce(string id, Message message, Recipients recipients)
     {
         IReadOnlyCollection<string> names = recipients.Kind == RecipientsKind.All ? [""] : recipients.Names;
@@ -157,12 +158,12 @@ sealed class LocalRouter(
     }
 
     /// <summary>
-    /// Sends a message with an ID like <see cref="SendToConnections"/>, unless this node has already sent it.
+    /// Sends a message like <see cref="SendToConnections"/>, unless this node has already sent a message with the ID.
     /// </summary>
     /// <param name="id">The ID.</param>
     /// <param name="message">The message.</param>
     /// <param name="recipients">The connection or the user.</param>
-    /// <param name="entry">The caller completes the entry when all nodes have the message.</param>
+    /// <param name="entry">The entry of the ID. The caller completes the entry when all nodes have the message.</param>
     public PublishResult SendToConnectionsOnce(
         string id, Message message, Recipients recipients, out PublishedIds.Entry entry)
     {
@@ -181,8 +182,8 @@ sealed class LocalRouter(
 
     /// <summary>
     /// Sends a message to the private log of each group member on this node, not to the logs of the groups. A member of
-    /// more than one group receives the message once. A member whose filter rejects the message does not receive it.
-    /// Returns the number of recipients.
+    /// more than one group receives the message once. A member whose filter rejects the message does not receive the
+    /// message. Returns the number of recipients.
     /// </summary>
     public int SendToMembers(IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
     {
@@ -191,7 +192,8 @@ sealed class LocalRouter(
         var count = 0;
         foreach (var name in groupNames)
         {
-            // A structured client receives the name of the group, and a private log has no name.
+            // Some protocols send the name of the group with the message. A private log has no group name, so the
+            // metadata contains the name.
             var group = name == GroupName.Everyone ? null : name;
             var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections, group);
             var members = FindMembers(name).Where(member => member.Accepts(name, message));
@@ -220,7 +222,9 @@ sealed class LocalRouter(
         return count;
     }
 
-    /// <summary>Sends a message to each connection that the metadata does not exclude. Returns their number.</summary>
+    /// <summary>
+    /// Sends a message to each connection that the metadata does not exclude. Returns the number of these connections.
+    /// </summary>
     static int Send(Message message, EntryMetadata? metadata, IEnumerable<Connection> recipients)
     {
         var count = 0;
@@ -241,8 +245,8 @@ sealed class LocalRouter(
         : registry.GetGroupMembers(group).Select(member => connections.Find(member.Id)).OfType<Connection>();
 
     /// <summary>
-    /// Finds the recipients on this node. The registry may return its own objects, so this method uses only the IDs of
-    /// these objects.
+    /// Finds the recipients on this node. A custom registry may return objects of another class, so this method uses
+    /// only the IDs of the objects.
     /// </summary>
     /// <remarks>
     /// The registry can throw an exception. So this method finds all recipients before the first recipient gets the

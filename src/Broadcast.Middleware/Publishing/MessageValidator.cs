@@ -84,7 +84,7 @@ sealed class MessageValidator(int maxBytes)
                 "GUID, or set Id to null.";
         }
 
-        // In UTF-8, each unpaired surrogate becomes the same character. So a backplane could not tell such IDs apart.
+        // In UTF-8, each unpaired surrogate becomes the same character. So a backplane could not distinguish such IDs.
         if (HasUnpairedSurrogate(id))
         {
             return "The message ID contains an unpaired surrogate (U+D800 to U+DFFF), which UTF-8 cannot encode. Use " +

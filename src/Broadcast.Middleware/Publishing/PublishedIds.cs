@@ -2,7 +2,7 @@ namespace Broadcast.Middleware.Publishing;
 
 /// <summary>
 /// Remembers the IDs of published messages for a limited time: see <see cref="Message.Id"/>. The first ID creates the
-/// dictionary, so an app without message IDs needs no memory for it.
+/// dictionary, so an app without message IDs needs no memory for the dictionary.
 /// </summary>
 /// <param name="maxIds">The maximum number of IDs. Above this limit, the object forgets the oldest ID.</param>
 /// <param name="time">The time provider.</param>
@@ -54,8 +54,8 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
     }
 
     /// <summary>
-    /// Reverts <see cref="TryClaim"/>, because the publish has failed and had no effect. This method has no effect if
-    /// the claim has expired and another publish has claimed the ID.
+    /// Removes the claim of <see cref="TryClaim"/>, because the publish has failed and had no effect. This method has
+    /// no effect if the claim has expired and another publish has claimed the ID.
     /// </summary>
     public void Release(RecipientsKind kind, string name, string id, Entry entry)
     {

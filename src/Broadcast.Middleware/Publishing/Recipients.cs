@@ -16,8 +16,8 @@ public readonly struct Recipients : IEquatable<Recipients>
     }
 
     /// <summary>
-    /// Selects every connection of the broadcast, at every URL. This also includes connections to URLs that require
-    /// authorization, such as a private room. A publish without recipients has the same effect.
+    /// Selects every connection of the broadcast, at every URL. The selection also includes connections to URLs that
+    /// require authorization, such as a private room. A publish that sets no recipients has the same effect.
     /// </summary>
     /// <remarks>
     /// To reach only the clients of one URL, use <see cref="Group"/>. A named broadcast, <c>AddBroadcast("name")</c>,
@@ -28,9 +28,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>The same value as <see cref="Everyone"/>. The name <c>Everyone</c> is clearer.</summary>
     public static Recipients All => Everyone;
 
-    /// <summary>
-    /// Shows whether the recipients are all connections, a group, several groups, a user or a connection.
-    /// </summary>
+    /// <summary>The kind of the recipients: all connections, a group, several groups, a user or a connection.</summary>
     public RecipientsKind Kind { get; }
 
     /// <summary>The group name, user ID or connection ID. Null for all connections and for several groups.</summary>
@@ -55,7 +53,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     internal ExcludedConnections? ExcludedConnections { get; }
 
     /// <summary>
-    /// Selects the members of a group. The name of the group of a URL is the path, for example <c>/ws</c> or
+    /// Selects the members of a group. The path of a URL is the name of its group, for example <c>/ws</c> or
     /// <c>/rooms/blue</c>.
     /// </summary>
     /// <param name="name">The name of the group: 1 to 255 characters, without control characters.</param>
@@ -82,7 +80,7 @@ public readonly struct Recipients : IEquatable<Recipients>
         return new(RecipientsKind.Groups, sorted, null);
     }
 
-    /// <summary>Selects all connections of a user, from all devices.</summary>
+    /// <summary>Selects all connections of a user, on all devices.</summary>
     /// <param name="userId">See <see cref="IBroadcastConnection.UserId"/>.</param>
     /// <exception cref="ArgumentException">The ID is null or empty.</exception>
     public static Recipients User(string userId)

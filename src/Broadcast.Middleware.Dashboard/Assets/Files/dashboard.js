@@ -45,7 +45,7 @@ function draw() {
   });
 }
 
-// Lists. The elements of unchanged items stay in the page, so the keyboard focus stays too.
+// Lists. The elements of unchanged items stay in the page, so the keyboard focus does not change.
 
 function sync(list, items, keyOf, create, update) {
   const rows = new Map([...list.children].map(element => [element.dataset.key, element]));

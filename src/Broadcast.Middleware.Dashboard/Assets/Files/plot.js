@@ -61,7 +61,7 @@ export class Plot {
   }
 }
 
-/** Starts a new line after a sample without a value, and after a gap in time. */
+/** Returns the path of a series. The path has a gap if there is no value for more than five seconds. */
 function pathOf(samples, values, from, to, scale) {
   let path = "";
   let previous = -Infinity;
