@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# This script builds the solution and runs all tests. Library tests that start a server run a second time, with open requests.
-# The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
-#   ./test.sh                    runs the tests.
+# This script builds the solution and runs its tests. The CI server runs the script three times: without an option, with --more, and
+# with --native. The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
+#   ./test.sh                    runs the tests of the library, Redis, the demo and the recipes.
+#   ./test.sh --more             runs library tests that start a server a second time, with open requests. Also tests the packages.
 #   ./test.sh --native           compiles the demo with native AOT and tests the native program.
 #   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
@@ -58,8 +59,16 @@ npm=tests/WebDemo.Tests/npm
 [ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] ||
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
+# Builds the tests. The analyzers need a third of the CPU time of the build, so .ci/run runs them with the build of the whole solution.
+# One compiler process for all projects halves the time of the build. The process has its own name, so the script can end it.
+build() {
+  dotnet build "${1:-tests/Tests.slnf}" --configuration Release -p:RunAnalyzers=false \
+    -p:UseSharedCompilation=true -p:SharedCompilationId="broadcast-tests-$$"
+  pkill -f "pipename:broadcast-tests-$$" || true
+}
+
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { { cat "$reports"/{library,open,redis,demo,packages,recipes} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+count() { { cat "$reports"/* 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 summarize() {
   local passed failed skipped
   passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
@@ -73,7 +82,7 @@ if [ "${1:-}" = --native ]; then
   # own folder, so it does not change the files of other builds.
   dotnet publish samples/WebDemo --configuration Release --use-current-runtime --artifacts-path artifacts/native --output artifacts/native/demo \
     -p:PublishAot=true -p:RunAnalyzers=false -p:Optimize=false -p:DebugType=none
-  dotnet build tests/WebDemo.Tests --configuration Release
+  build tests/WebDemo.Tests
   reports=$(mktemp -d)
   trap 'rm -rf "$reports"' EXIT
   # These classes test the chat page, the event stream, the structured clients, the JSON endpoints, a cluster with Redis,
@@ -92,45 +101,43 @@ fi
 long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
-# The analyzers need a third of the CPU time of the build. The CI server runs them afterwards, with the build of the whole solution.
-# One compiler process for all projects halves the time of the build. The process has its own name, so the script can end it.
-compiler=broadcast-tests-$$
-dotnet build tests/Tests.slnf --configuration Release -p:RunAnalyzers=false -p:UseSharedCompilation=true -p:SharedCompilationId=$compiler
-pkill -f "pipename:$compiler" || true
+build
 
 reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports"' EXIT
-run() { ${priority:-} dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
-
-# In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only
-# classes that start a server, because the options of the server do not affect other classes.
-server_classes() {
-  find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
-    xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
-    sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports" "${classes:-}"' EXIT
+# Runs a test project in the background.
+jobs=()
+run() {
+  local report=$1 project=$2
+  shift 2
+  ${priority:-} dotnet test --configuration Release --no-build --project "tests/$project" "$@" >"$reports/$report" 2>&1 &
+  jobs+=($!)
 }
-server_classes tests/Broadcast.Middleware.Tests >"$reports/classes"
-export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
-mapfile -t classes <"$reports/classes"
 
-# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time,
-# because some of them must run alone. So the other suites have a lower priority.
-{ run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library"; } &
-library=$!
-priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
-open=$!
-priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
-redis=$!
-priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
-demo=$!
-priority="nice -n 5" run Broadcast.Packages.Tests "$@" >"$reports/packages" 2>&1 &
-packages=$!
-priority="nice -n 5" run Broadcast.Recipes.Tests "$@" >"$reports/recipes" 2>&1 &
-recipes=$!
+# With open requests, Kestrel sends. This option of the server affects only classes that start a server.
+classes=$(mktemp)
+find tests/Broadcast.Middleware.Tests -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
+  xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
+  sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort >"$classes"
+export BROADCAST_TEST_SERVER_CLASSES=$classes
+
+# Many tests wait for a timer, a socket or another process. So the projects run in parallel.
+echo "The tests run. The script prints their reports at the end."
+if [ "${1:-}" = --more ]; then
+  mapfile -t names <"$classes"
+  BROADCAST_TEST_OPEN_REQUESTS=1 run open Broadcast.Middleware.Tests --filter-class "${names[@]}"
+  run packages Broadcast.Packages.Tests
+else
+  run library Broadcast.Middleware.Tests "$@"
+  # The tests of the library take the longest time, because some of them must run alone. So the other projects have a lower priority.
+  priority="nice -n 5"
+  run redis Broadcast.Middleware.Redis.Tests "$@"
+  run demo WebDemo.Tests "$@"
+  run recipes Broadcast.Recipes.Tests "$@"
+fi
 
 status=0
-for suite in $library $open $redis $demo $packages $recipes; do wait "$suite" || status=$?; done
-cat "$reports"/{open,redis,demo,packages,recipes}
-
+for job in "${jobs[@]}"; do wait "$job" || status=$?; done
+cat "$reports"/*
 summarize "$status"

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Tests.Support;
 /// these classes.
 /// </summary>
 /// <remarks>
-/// The script test.sh searches the sources for these classes and runs both passes in parallel.
+/// The script test.sh searches the sources for these classes. The option --more runs the second pass.
 /// BROADCAST_TEST_SERVER_CLASSES names a file with the classes that the script has found.
 /// </remarks>
 static class TestPass
