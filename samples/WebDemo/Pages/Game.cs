@@ -23,14 +23,11 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / 30), time);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
-            if (_players.IsEmpty || _joins.CurrentCount > 0)
-            {
-                await _joins.WaitAsync(stoppingToken);
-                // Only this loop publishes names. So the newest names are always the last.
-                var names = _players.Values.ToDictionary(static player => player.Number, static player => player.Name);
-                await broadcaster.PublishAsync(names, DemoJson.Default.DictionaryUInt16String, AllPlayers, cancellationToken: stoppingToken);
-            }
-
+            // Only this loop publishes names, so the newest names are always the last. Without players, the loop waits.
+            if (await _joins.WaitAsync(_players.IsEmpty ? Timeout.Infinite : 0, stoppingToken))
+                await broadcaster.PublishAsync(
+                    _players.Values.ToDictionary(static player => player.Number, static player => player.Name),
+                    DemoJson.Default.DictionaryUInt16String, AllPlayers, cancellationToken: stoppingToken);
             // All states have the same key. So a player with a slow network skips to the newest state.
             await broadcaster.PublishAsync(MovePlayers(), AllPlayers, "state", stoppingToken);
         }
@@ -52,7 +49,7 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
     Task SteerAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
         if (context.Message.Payload is { Length: 2, Span: var input } && _players.TryGetValue(context.Connection.Id, out var player))
-            (player.Right, player.Down) = ((sbyte)input[0], (sbyte)input[1]);
+            (player.Right, player.Down) = ((sbyte)input[0] / 6, (sbyte)input[1] / 6);
         return Task.CompletedTask;
     }
 
@@ -68,8 +65,7 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         var state = new List<ushort> { (ushort)_star.X, (ushort)_star.Y };
         foreach (var player in _players.Values)
         {
-            player.X = Math.Clamp(player.X + (player.Right / 6), 0, Width);
-            player.Y = Math.Clamp(player.Y + (player.Down / 6), 0, Height);
+            (player.X, player.Y) = (Math.Clamp(player.X + player.Right, 0, Width), Math.Clamp(player.Y + player.Down, 0, Height));
             var hasStar = Math.Abs(player.X - _star.X) < Reach && Math.Abs(player.Y - _star.Y) < Reach;
             if (hasStar) (player.Score, _star) = (player.Score + 1, (Random.Shared.Next(Width), Random.Shared.Next(Height)));
             state.AddRange([player.Number, (ushort)player.X, (ushort)player.Y, (ushort)player.Score]);

@@ -8,7 +8,10 @@ namespace Broadcast.Middleware.Connections;
 /// Closes all connections with close code 1001 when the app shuts down. The drain spreads the closes over time, so that
 /// not all clients connect to another node at once. At the end, the drain aborts the remaining connections.
 /// </summary>
-/// <remarks>The host waits for open requests, so the host also waits for the drain.</remarks>
+/// <remarks>
+/// The host also waits for the drain. Kestrel waits for open requests, and the listener of this library waits for the
+/// connections that the requests handed over.
+/// </remarks>
 static class Drain
 {
     // The usual number of connections to close in one step. A step closes more connections if the drain timeout is

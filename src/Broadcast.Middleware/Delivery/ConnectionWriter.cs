@@ -235,9 +235,9 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // Heartbeats detect a client that does not read. The writer gets heartbeats through the group of all
-        // connections, and the broken log may belong to this group. So close the connection now. The close timeout then
-        // detects such a client.
+        // The client may have missed messages of a log. Heartbeats detect a client that does not read, but they arrive
+        // through the group of all connections, and the log may belong to this group. So close the connection now. The
+        // close timeout then detects such a client.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
 

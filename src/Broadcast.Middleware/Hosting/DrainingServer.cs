@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// Decorates Kestrel. The stop of this server does not wait for the connections of this library. In a
-/// <c>WebApplication</c>, the host stops the server first, and Kestrel waits for all requests. Each connection is an
-/// open request. So without this class, all connections would end before the hosted services of the app stop.
+/// <c>WebApplication</c>, the host stops the server first, and the server waits for all requests and connections. So
+/// without this class, all connections would end before the hosted services of the app stop.
 /// </summary>
 /// <remarks>
 /// The host still waits for all other requests before it stops the next hosted service. <see cref="DrainService"/>

@@ -37,7 +37,9 @@ sealed class Bookmark(MessageLog log)
         _pin = log.PinLocked(FindLogBlock(block));
     }
 
-    /// <summary>Returns the block itself, or the block of the log to which a retained block links.</summary>
+    /// <summary>
+    /// Returns the block itself. For a retained block, returns the block of the log that follows it.
+    /// </summary>
     public static Block FindLogBlock(Block block) => block.IsRetained ? block.Next! : block;
 
     /// <summary>

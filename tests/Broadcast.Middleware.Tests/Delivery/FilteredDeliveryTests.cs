@@ -36,7 +36,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void ConnectFilter_MessageToAllConnections_IsChecked()
+    public void SubscriptionFilterOfConnect_MessageToAllConnections_IsChecked()
     {
         using var broadcast = new TestEngine();
         Listener even = new(broadcast, Name, filter: Even), all = new(broadcast, "/other");
@@ -461,7 +461,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void ConnectFilter_ConnectionAlreadyInHomeGroup_Throws()
+    public void SubscriptionFilterOfConnect_ConnectionAlreadyInHomeGroup_Throws()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Admit(broadcast.Pumps[0], Name);

@@ -58,7 +58,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task Connections_OfEachBroadcaster_AreItsRegistry()
+    public async Task ConnectionsProperty_TwoBroadcasts_ReturnsOwnRegistry()
     {
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast("news"));
         Assert.Same(app.Registry, app.Broadcaster.Connections);
