@@ -45,6 +45,7 @@ command -v git >/dev/null || missing+=(git)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+command -v pkill >/dev/null || missing+=(procps)
 command -v redis-server >/dev/null || missing+=(redis-server)
 [ -x /usr/sbin/nutcracker ] || missing+=(nutcracker)
 if [ "${1:-}" = --native ]; then
@@ -62,9 +63,11 @@ npm=tests/WebDemo.Tests/npm
 # Builds the tests. The analyzers need a third of the CPU time of the build, so .ci/run runs them with the build of the whole solution.
 # One compiler process for all projects halves the time of the build. The process has its own name, so the script can end it.
 build() {
+  local status=0
   dotnet build "${1:-tests/Tests.slnf}" --configuration Release -p:RunAnalyzers=false \
-    -p:UseSharedCompilation=true -p:SharedCompilationId="broadcast-tests-$$"
-  pkill -f "pipename:broadcast-tests-$$" || true
+    -p:UseSharedCompilation=true -p:SharedCompilationId="broadcast-tests-$$" || status=$?
+  pkill -f "pipename:broadcast-tests-$$\$" || true
+  return $status
 }
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
@@ -104,8 +107,9 @@ long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { prin
 build
 
 reports=$(mktemp -d)
+classes=$(mktemp)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports" "${classes:-}"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; cat "$reports"/* 2>/dev/null || true; rm -rf "$reports" "$classes"' EXIT
 # Runs a test project in the background.
 jobs=()
 run() {
@@ -116,7 +120,6 @@ run() {
 }
 
 # With open requests, Kestrel sends. This option of the server affects only classes that start a server.
-classes=$(mktemp)
 find tests/Broadcast.Middleware.Tests -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
   xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
   sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort >"$classes"
@@ -125,6 +128,7 @@ export BROADCAST_TEST_SERVER_CLASSES=$classes
 # Many tests wait for a timer, a socket or another process. So the projects run in parallel.
 echo "The tests run. The script prints their reports at the end."
 if [ "${1:-}" = --more ]; then
+  [ $# = 1 ] || { echo "--more has no other options."; exit 1; }
   mapfile -t names <"$classes"
   BROADCAST_TEST_OPEN_REQUESTS=1 run open Broadcast.Middleware.Tests --filter-class "${names[@]}"
   run packages Broadcast.Packages.Tests
@@ -139,5 +143,9 @@ fi
 
 status=0
 for job in "${jobs[@]}"; do wait "$job" || status=$?; done
+# Until here, the trap prints the reports of a script that ends early.
+trap - EXIT
 cat "$reports"/*
-summarize "$status"
+summarize "$status" || status=1
+rm -rf "$reports" "$classes"
+exit "$status"

@@ -26,7 +26,7 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
             // Only this loop publishes names, so the newest names are always the last. Without players, the loop waits.
             if (await _joins.WaitAsync(_players.IsEmpty ? Timeout.Infinite : 0, stoppingToken))
                 await broadcaster.PublishAsync(
-                    _players.Values.ToDictionary(static player => player.Number, static player => player.Name),
+                    _players.Values.DistinctBy(static p => p.Number).ToDictionary(static p => p.Number, static p => p.Name),
                     DemoJson.Default.DictionaryUInt16String, AllPlayers, cancellationToken: stoppingToken);
             // All states have the same key. So a player with a slow network skips to the newest state.
             await broadcaster.PublishAsync(MovePlayers(), AllPlayers, "state", stoppingToken);

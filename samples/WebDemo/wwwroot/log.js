@@ -25,7 +25,7 @@ export function showNote(text, isProblem = false) {
 /** Replaces all entries. */
 export function replaceAll(entries) {
   list.replaceChildren();
-  [pending, lastSender, latest.hidden] = [[], null, true];
+  [pending, lastSender, latest.hidden, wasAtEnd] = [[], null, true, true];
   entries.forEach(add);
 }
 
@@ -52,7 +52,7 @@ function isAtEnd() {
 }
 
 log.addEventListener("scroll", () => {
-  // Only the user moves the list up. So a smaller list is still at its end.
+  // A list that becomes smaller keeps its position. If it was at its end, it still counts as at its end.
   wasAtEnd = isAtEnd() || (wasAtEnd && log.scrollTop >= lastTop);
   lastTop = log.scrollTop;
   if (wasAtEnd) latest.hidden = true;
@@ -60,7 +60,7 @@ log.addEventListener("scroll", () => {
 
 // An open drawer or keyboard makes the list smaller. Keep the newest message visible.
 new ResizeObserver(() => {
-  if (wasAtEnd) log.scrollTop = log.scrollHeight;
+  if (wasAtEnd && list.querySelector(".message")) log.scrollTop = log.scrollHeight;
 }).observe(log);
 
 latest.addEventListener("click", () => {

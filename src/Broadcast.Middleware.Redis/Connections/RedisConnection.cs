@@ -149,8 +149,10 @@ sealed class RedisConnection(
             cancellationToken.ThrowIfCancellationRequested();
             if (cancelled.IsCancellationRequested)
             {
+                // The stop is the cause, not an earlier timeout. A publish would report a timeout as its cause.
                 throw new BackplaneException(
-                    "The broadcast has stopped on this node. Do not use it after the shutdown.", lastError);
+                    "The broadcast has stopped on this node. Do not use it after the shutdown.",
+                    lastError is TimeoutException ? null : lastError);
             }
 
             var nextConnect = Volatile.Read(ref _nextConnect).Task;

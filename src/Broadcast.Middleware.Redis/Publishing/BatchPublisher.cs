@@ -19,7 +19,7 @@ sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics, Action<string, string, long, string> onAcknowledged)
 {
-    // The index of the script argument that contains the retention of the retained values.
+    // The index of the script argument that contains the retention of the retained values. The first index is 0.
     const int RetentionArgument = 17;
 
     // The number by which the script identifies the argument with the maximum number of retained values.

@@ -296,13 +296,15 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     void OnChannelMessage(ChannelMessage message)
     {
         if (!Batch.TryParse((ReadOnlyMemory<byte>)message.Message, out var batch)) return;
-        _metrics.Received(batch);
         lock (_lock)
         {
             if (_state is State.Ending or State.Ended) return;
             if (_inbox.Add(batch)) _missedChecks = 0;
             WakeLocked();
         }
+
+        // The count reads the body of the batch, and a malformed body throws. So the inbox gets the batch first.
+        _metrics.Received(batch);
     }
 
     /// <summary>

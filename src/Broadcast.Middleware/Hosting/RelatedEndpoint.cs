@@ -40,12 +40,9 @@ sealed class RelatedEndpoint(
         var prefix = own.RoutePattern.PathSegments.SkipLast(_pattern.PathSegments.Count);
         RoutePatternPathSegment[] path = [.. prefix, .. _of.PathSegments];
         var matches = endpoints.Where(endpoint => IsMatch(endpoint, path)).ToArray();
-        // An endpoint with the same constraints takes precedence.
-        var exact = matches.Where(endpoint => EndpointStartupFilter.HasPath(endpoint, path)).ToArray();
-        if (exact.Length > 0) matches = exact;
-        var found = matches.Length > 1
-            ? [.. matches.Where(endpoint => EndpointStartupFilter.HaveSameHosts(endpoint, own))]
-            : matches;
+        // An endpoint with the same hosts takes precedence, and then an endpoint with the same constraints.
+        var found = Prefer(matches, endpoint => EndpointStartupFilter.HaveSameHosts(endpoint, own));
+        found = Prefer(found, endpoint => EndpointStartupFilter.HasPath(endpoint, path));
         if (found is not [var other])
         {
             throw new InvalidOperationException(
@@ -81,6 +78,13 @@ sealed class RelatedEndpoint(
         && mapped.BroadcastName == broadcastName
         && endpoint.RoutePattern.PathSegments.Count == path.Length
         && endpoint.RoutePattern.PathSegments.Zip(path).All(static pair => IsMatch(pair.First, pair.Second));
+
+    /// <summary>Returns the endpoints that meet the condition, or all endpoints if no endpoint meets it.</summary>
+    static RouteEndpoint[] Prefer(RouteEndpoint[] endpoints, Func<RouteEndpoint, bool> condition)
+    {
+        var preferred = Array.FindAll(endpoints, endpoint => condition(endpoint));
+        return preferred.Length > 0 ? preferred : endpoints;
+    }
 
     static bool IsMatch(RoutePatternPathSegment segment, RoutePatternPathSegment wanted) =>
         segment.Parts.Count == wanted.Parts.Count

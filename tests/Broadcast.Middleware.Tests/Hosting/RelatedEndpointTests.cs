@@ -122,6 +122,16 @@ public sealed class RelatedEndpointTests
     });
 
     [Fact]
+    public async Task Start_UrlsDifferInConstraintAndHost_SelectsUrlOfSameHost() => await FailsAsync(
+        static app =>
+        {
+            app.MapBroadcast("/r/{id}").RequireHost("b.example");
+            app.MapBroadcast("/r/{id:int}").RequireHost("c.example").RequireAuthorization();
+            app.MapBroadcastPresence("/r/{id}/presence", "/r/{id}").RequireHost("c.example");
+        },
+        "requires authorization");
+
+    [Fact]
     public async Task Start_SufficientAuthorization_Succeeds() => await StartAsync(app =>
     {
         var policy = new AuthorizationPolicyBuilder().RequireAuthenticatedUser().Build();

@@ -69,27 +69,43 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
         await using var app = await StartAsync(static options => { });
         await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
         var registry = app.Services.GetRequiredService<IConnectionRegistry>();
+        await window.Page.Clock.InstallAsync();
         await window.Page.EvaluateAsync("""
             async () => {
                 const { listen } = await import('/clients.js');
-                [window.opened, window.isOver] = [0, false];
+                [window.opened, window.isClosed] = [0, false];
                 window.EventSource = class extends EventSource {
                     constructor(url) {
                         super(url);
                         opened++;
-                        // This timer ends after the timer of the client.
-                        this.addEventListener('close', () => setTimeout(() => isOver = true, 4500));
+                        this.addEventListener('close', () => isClosed = true);
                     }
                 };
-                listen('/ws', () => {}, 4000);
+                listen('/ws', () => {}, 600_000);
             }
             """);
         await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
         await app.Services.GetRequiredService<IBroadcaster>()
             .CloseAsync(registry.Connections.Single().Id, (WebSocketCloseStatus)code, cancellationToken: token);
-        await window.Page.WaitForFunctionAsync("() => isOver");
+        await window.Page.WaitForFunctionAsync("() => isClosed");
+        // Without a final close, the client would now open another event source.
+        await window.Page.Clock.FastForwardAsync("00:11:00");
         Assert.Equal(1, await window.Page.EvaluateAsync<int>("() => opened"));
-        Assert.Equal(0, registry.Count);
+        await WaitAsync(() => registry.Count == 0);
+    }
+
+    [Fact]
+    public async Task Listen_AuthenticationEnds_ConnectsAgain()
+    {
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await StartAsync(static options => { });
+        await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        var registry = app.Services.GetRequiredService<IConnectionRegistry>();
+        await window.Page.EvaluateAsync("async () => (await import('/clients.js')).listen('/ws', () => {}, 600_000)");
+        await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
+        var first = registry.Connections.Single().Id;
+        await app.Services.GetRequiredService<IBroadcaster>().EndAuthenticationAsync(first, token);
+        await WaitAsync(() => registry.GetGroupMembers("/ws").Any(connection => connection.Id != first));
     }
 
     [Fact]
