@@ -216,6 +216,9 @@ sealed class ReliableModel : IDisposable
 
     void PublishTransient(string name, Peer? excluded, int size)
     {
+        // Transient messages do not wait for acknowledgements. If the pump of a client had no turn, the log could drop these messages
+        // above the backlog limit. The server would then close the client as slow.
+        if (!_limits.WritesMayWait) _broadcast.RunUntilIdle();
         var recipients = name == Everyone ? Recipients.All : Recipients.Group(name);
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
         var message = ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)) with { IsTransient = true };
