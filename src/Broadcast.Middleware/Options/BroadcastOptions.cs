@@ -125,8 +125,8 @@ public sealed class BroadcastOptions
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
-    /// Selects what the server does with a client that is more than <see cref="MaxBacklogBytes"/> behind. Default:
-    /// <see cref="SlowConsumer.Disconnect"/>.
+    /// Selects what the server does with a slow client: a client that is more than <see cref="MaxBacklogBytes"/> behind.
+    /// Default: <see cref="SlowConsumer.Disconnect"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
 
@@ -252,7 +252,7 @@ public sealed class BroadcastOptions
     /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams
     /// receive the text as an event with the name <c>heartbeat</c>. A page cannot see pings, so the page needs a
     /// heartbeat message to notice a lost connection. The text has 1 to 1,024 characters and no control characters.
-    /// Clients of a subprotocol do not receive the text. Null means no heartbeat messages. Default: null.
+    /// Web PubSub clients do not receive the text. Null means no heartbeat messages. Default: null.
     /// </summary>
     public string? HeartbeatMessage { get; set; }
 

@@ -21,8 +21,9 @@ public enum SlowConsumer
     /// <summary>
     /// A slow client receives all messages without a key, and the newest message of each <see cref="Message.Key"/>. The
     /// messages keep their order. A client that is fast enough receives every message. If the remaining messages have
-    /// more than 64 KiB, the server closes the connection with close code 1013. The metric
-    /// <c>broadcast.messages.dropped</c> counts the skipped messages.
+    /// more than 64 KiB, the server closes the connection with close code 1013. The server also drops replaced messages
+    /// after a write that took at least 50 milliseconds. The metric <c>broadcast.messages.dropped</c> counts the
+    /// dropped messages.
     /// </summary>
     Conflate,
 }

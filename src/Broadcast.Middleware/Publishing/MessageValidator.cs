@@ -5,8 +5,7 @@ using System.Text.Unicode;
 namespace Broadcast.Middleware.Publishing;
 
 /// <summary>
-/// Checks the messages that the app publishes. The WebSocket implementation of .NET has already checked messages from
-/// clients.
+/// Checks the messages that the app publishes. The frame parser has already checked messages from clients.
 /// </summary>
 /// <param name="maxBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 sealed class MessageValidator(int maxBytes)
