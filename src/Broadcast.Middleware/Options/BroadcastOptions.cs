@@ -125,7 +125,7 @@ public sealed class BroadcastOptions
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
-    /// Selects what the server does with a slow client: a client that is more than <see cref="MaxBacklogBytes"/> behind.
+    /// Selects what the server does with a slow client, which is more than <see cref="MaxBacklogBytes"/> behind.
     /// Default: <see cref="SlowConsumer.Disconnect"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }

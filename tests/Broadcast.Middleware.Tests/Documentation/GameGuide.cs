@@ -31,8 +31,21 @@ sealed class GameFilter(World world) : IBroadcastFilter
 {
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
-        if (!world.TryAdd(context.Connection.Id)) context.Close((WebSocketCloseStatus)4000, "The game is full.");
-        else await next(context);
+        if (!world.TryAdd(context.Connection.Id))
+        {
+            context.Close((WebSocketCloseStatus)4000, "The game is full.");
+            return;
+        }
+
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            // Without a join, no disconnect filter runs.
+            if (!context.Result.Joined) world.Remove(context.Connection.Id);
+        }
     }
 
     public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
