@@ -79,7 +79,8 @@ public sealed class CurlAndNginxTests
         using var nginx = Start(File.Exists("/usr/sbin/nginx") ? "/usr/sbin/nginx" : "nginx", ["-c", $"{directory}/nginx.conf", "-e", $"{directory}/error.log"]);
         try
         {
-            await Eventually.True(() => File.Exists(socket) || nginx.HasExited);
+            // The file of the socket exists before nginx accepts connections.
+            await Eventually.True(() => CanConnect() || nginx.HasExited);
             Assert.False(nginx.HasExited, "nginx does not start.");
             using var http = new HttpClient(new SocketsHttpHandler
             {
@@ -111,6 +112,20 @@ public sealed class CurlAndNginxTests
             nginx.Kill();
             await nginx.WaitForExitAsync(Token);
             directory.Delete(recursive: true);
+        }
+
+        bool CanConnect()
+        {
+            using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                probe.Connect(new UnixDomainSocketEndPoint(socket));
+                return true;
+            }
+            catch (SocketException)
+            {
+                return false;
+            }
         }
     }
 
