@@ -60,16 +60,6 @@ npm=tests/WebDemo.Tests/npm
 [ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] ||
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
-# Builds the tests. The analyzers need a third of the CPU time of the build, so .ci/run runs them with the build of the whole solution.
-# One compiler process for all projects halves the time of the build. The process has its own name, so the script can end it.
-build() {
-  local status=0
-  dotnet build "${1:-tests/Tests.slnf}" --configuration Release -p:RunAnalyzers=false \
-    -p:UseSharedCompilation=true -p:SharedCompilationId="broadcast-tests-$$" || status=$?
-  pkill -f "pipename:broadcast-tests-$$\$" || true
-  return $status
-}
-
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
 count() { { cat "$reports"/* 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 summarize() {
@@ -85,7 +75,7 @@ if [ "${1:-}" = --native ]; then
   # own folder, so it does not change the files of other builds.
   dotnet publish samples/WebDemo --configuration Release --use-current-runtime --artifacts-path artifacts/native --output artifacts/native/demo \
     -p:PublishAot=true -p:RunAnalyzers=false -p:Optimize=false -p:DebugType=none
-  build tests/WebDemo.Tests
+  .ci/build tests/WebDemo.Tests -p:RunAnalyzers=false
   reports=$(mktemp -d)
   trap 'rm -rf "$reports"' EXIT
   # These classes test the chat page, the event stream, the structured clients, the JSON endpoints, a cluster with Redis,
@@ -104,7 +94,8 @@ fi
 long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
-build
+# The analyzers need a third of the CPU time of a build. So .ci/run runs the analyzers afterwards, with the build of the whole solution.
+.ci/build tests/Tests.slnf -p:RunAnalyzers=false
 
 reports=$(mktemp -d)
 classes=$(mktemp)

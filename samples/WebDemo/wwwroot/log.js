@@ -52,7 +52,7 @@ function isAtEnd() {
 }
 
 log.addEventListener("scroll", () => {
-  // A list that becomes smaller keeps its position. If it was at its end, it still counts as at its end.
+  // A list that becomes smaller keeps its scroll position. So a list that showed its end still counts as being at its end.
   wasAtEnd = isAtEnd() || (wasAtEnd && log.scrollTop >= lastTop);
   lastTop = log.scrollTop;
   if (wasAtEnd) latest.hidden = true;

@@ -80,9 +80,9 @@ sealed class RelatedEndpoint(
         && endpoint.RoutePattern.PathSegments.Zip(path).All(static pair => IsMatch(pair.First, pair.Second));
 
     /// <summary>Returns the endpoints that meet the condition, or all endpoints if no endpoint meets it.</summary>
-    static RouteEndpoint[] Prefer(RouteEndpoint[] endpoints, Func<RouteEndpoint, bool> condition)
+    static RouteEndpoint[] Prefer(RouteEndpoint[] endpoints, Predicate<RouteEndpoint> condition)
     {
-        var preferred = Array.FindAll(endpoints, endpoint => condition(endpoint));
+        var preferred = Array.FindAll(endpoints, condition);
         return preferred.Length > 0 ? preferred : endpoints;
     }
 

@@ -252,7 +252,7 @@ public sealed class PositionClientTests
             options: all =>
             {
                 (all.HeartbeatMessage, all.HeartbeatInterval) = ("tick", TimeSpan.FromSeconds(1));
-                // The client answers no pings while it waits for the message, and the clock is fast.
+                // The test moves the clock faster than a client can answer pings.
                 all.KeepAliveInterval = Timeout.InfiniteTimeSpan;
             });
         await using var client = await OpenAsync(app);

@@ -3,8 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Tests.Transports;
 
-/// <summary>Tests the memory of inline writers. No other test runs in parallel, because all tests share the heap.</summary>
-[Collection(nameof(NotParallelCollection))]
+/// <summary>Tests the memory of inline writers.</summary>
 public sealed class InlineWriterMemoryTests
 {
     [Fact]
