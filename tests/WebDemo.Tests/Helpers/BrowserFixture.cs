@@ -31,7 +31,8 @@ public sealed class BrowserFixture : IAsyncDisposable
     public BrowserFixture()
     {
         Assertions.SetDefaultExpectTimeout((float)TestLimits.Wait.TotalMilliseconds);
-        _playwright = new(static () => Playwright.CreateAsync());
+        // Without this limit, a driver process that exits immediately after its start would block all browser tests forever.
+        _playwright = new(static () => Playwright.CreateAsync().WaitAsync(TestLimits.Wait));
         _browser = new(LaunchAsync);
     }
 
