@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// An expectation of a test is not met. For example, the server closed a connection while the test waited for a
-/// message. Every test framework reports this exception as a failure.
+/// The exception that is thrown when an expectation of a test is not met. For example, the server closed a connection
+/// while the test waited for a message. Every test framework reports this exception as a failure.
 /// </summary>
 public sealed class BroadcastTestException : Exception
 {

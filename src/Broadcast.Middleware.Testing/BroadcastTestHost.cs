@@ -43,7 +43,8 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// <exception cref="InvalidOperationException">The test has registered another time provider.</exception>
     public FakeTimeProvider Time => Services.GetRequiredService<TimeProvider>() as FakeTimeProvider
         ?? throw new InvalidOperationException(
-            "The app has another TimeProvider than the manual clock. Remove its registration, or use your own object.");
+            "The app uses another TimeProvider than the manual clock. Remove the registration of your TimeProvider, " +
+            "or use your TimeProvider instead of this property.");
 
     /// <summary>The backplane of this host. A test can make this backplane fail.</summary>
     /// <exception cref="InvalidOperationException">The host has no cluster.</exception>
@@ -51,9 +52,8 @@ public sealed class BroadcastTestHost : IAsyncDisposable
         "The host is not part of a cluster. Pass an InMemoryCluster to the parameter 'cluster' of StartAsync.");
 
     /// <summary>
-    /// The longest time that a client waits without progress. The timeout uses real time, not the time of
-    /// <see cref="Time"/>. A change affects only clients that connect later. Default: 60 seconds, because a busy test
-    /// machine can be slow.
+    /// The longest time that a client waits without progress. The timeout uses the real clock, not <see cref="Time"/>.
+    /// A change affects only clients that connect later. Default: 60 seconds, because a busy test machine can be slow.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The value is zero or negative.</exception>
     public TimeSpan Timeout
@@ -121,8 +121,8 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// group, unless the server has closed the connection.
     /// </summary>
     /// <remarks>
-    /// If a connect filter waits for the first message of the client, the task completes earlier. Send the message, and
-    /// then call <see cref="WebSocketTestClient.PingAsync"/> to wait for the join.
+    /// If a connect filter waits for the first message of the client, the task completes before the join. Send the
+    /// message, and then call <see cref="WebSocketTestClient.PingAsync"/> to wait for the join.
     /// </remarks>
     /// <param name="path">The path and the query. Default: <c>/ws</c>.</param>
     /// <param name="userId">
@@ -209,8 +209,8 @@ public sealed class BroadcastTestHost : IAsyncDisposable
     /// client. So the clients must receive the close frame while this method runs.
     /// </summary>
     /// <remarks>
-    /// The server closes up to 50 connections at once. If there are more connections, or if a filter still runs, also
-    /// advance the clock: see <see cref="Time"/>.
+    /// The server closes up to 50 connections at once. If the host has more connections, or if a filter still runs,
+    /// also advance the clock: see <see cref="Time"/>.
     /// </remarks>
     public Task StopAsync() => _app.StopAsync(_cancellationToken);
 
@@ -291,7 +291,7 @@ public sealed class BroadcastTestHost : IAsyncDisposable
 
         if (userId is null) return new(options, options.User);
         if (options.User is not null)
-            throw new ArgumentException("Both userId and the options contain a user. Pass only one.", nameof(userId));
+            throw new ArgumentException("Both userId and the options contain a user. Pass one user.", nameof(userId));
         return new(options, TestClientOptions.CreateUser(userId));
     }
 
@@ -327,6 +327,6 @@ public sealed class BroadcastTestHost : IAsyncDisposable
         }
 
         client.OnHostEnded();
-        throw new BroadcastTestException("The host ended during the connect. Connect before the end of the host.");
+        throw new BroadcastTestException("The host ended during the connect. Connect before you dispose the host.");
     }
 }

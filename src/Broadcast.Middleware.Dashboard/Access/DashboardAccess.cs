@@ -7,9 +7,9 @@ using Microsoft.Extensions.Hosting;
 namespace Broadcast.Middleware.Dashboard.Access;
 
 /// <summary>
-/// Hides the dashboard from users that the app does not allow. With an authorization policy, the authorization
-/// middleware decides. Without a policy, only a browser on this computer may open the dashboard, and only in the
-/// environment Development. Other requests get status 404.
+/// Decides who may open the dashboard. With an authorization policy, the authorization middleware decides. Without a
+/// policy, only a browser on this computer may open the dashboard, and only in the environment Development. Other
+/// requests get status 404.
 /// </summary>
 /// <param name="pattern">The pattern of the dashboard, for the log.</param>
 /// <param name="environment">The environment of the app.</param>

@@ -18,7 +18,7 @@ sealed class LatencyHistogram
 
     /// <summary>
     /// Returns the median and the 99th percentile of the latencies since the last call, in milliseconds. Returns null
-    /// if there are no latencies. Only one thread may call this method.
+    /// without latencies. Only one thread may call this method.
     /// </summary>
     public (double Median, double P99)? TakePercentiles()
     {

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Dashboard.Figures;
 /// <summary>The figures of one second. Rates are numbers per second.</summary>
 sealed record Sample
 {
-    /// <summary>The kind of the message to the page.</summary>
+    /// <summary>Tells the page the type of this message.</summary>
     public string Type { get; } = "sample";
 
     /// <summary>The time in milliseconds since 1970.</summary>
@@ -20,12 +20,10 @@ sealed record Sample
     public required double Dropped { get; init; }
     public required double Refused { get; init; }
 
-    /// <summary>The median of the delivery latency in milliseconds. Null if there were no deliveries.</summary>
+    /// <summary>The median of the delivery latency in milliseconds. Null without deliveries.</summary>
     public required double? Median { get; init; }
 
-    /// <summary>
-    /// The 99th percentile of the delivery latency in milliseconds. Null if there were no deliveries.
-    /// </summary>
+    /// <summary>The 99th percentile of the delivery latency in milliseconds. Null without deliveries.</summary>
     public required double? P99 { get; init; }
 
     /// <summary>The number of slow clients.</summary>

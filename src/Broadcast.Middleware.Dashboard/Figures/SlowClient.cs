@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Dashboard.Figures;
 
-/// <summary>A client that has not accepted a write for some time.</summary>
+/// <summary>A client whose pending write has lasted for at least half a second.</summary>
 sealed class SlowClient
 {
     public required string Id { get; init; }

@@ -80,7 +80,7 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
         foreach (var asset in Asset.All)
             group.MapMethods(asset.Path, _pageMethods, asset.RespondAsync).WithDisplayName($"{pattern} ({asset.Name})");
         DashboardEndpoint.Map(group, broadcast, name, logger);
-        // Check the access last, so that the check sees the metadata of all conventions.
+        // Add the access check after all conventions of the app, so that the check wraps the final request delegate.
         ((IEndpointConventionBuilder)group).Finally(
             endpoint => endpoint.RequestDelegate = access.Protect(endpoint.RequestDelegate!));
         return group;

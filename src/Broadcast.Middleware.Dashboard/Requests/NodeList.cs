@@ -83,7 +83,9 @@ sealed class NodeList
         return new NodesReply { Id = id, Nodes = [.. nodes.OrderBy(static node => node.Name, StringComparer.Ordinal)] };
     }
 
-    /// <summary>Returns null if a node with another version has stored the value in another format.</summary>
+    /// <summary>
+    /// Parses the figures of a node. Returns null if a node with another version has stored another format.
+    /// </summary>
     static NodeItem? Parse(BackplaneMember member)
     {
         try

@@ -63,8 +63,8 @@ sealed class CommandCheck(RedisConnection connection)
             catch (BackplaneException exception) when (exception.InnerException is TimeoutException)
             {
                 throw new BackplaneException(
-                    "Redis accepted a message, but its channel did not deliver the message in time. " +
-                    "Check the load of Redis. If a proxy is between this node and Redis, it must support SUBSCRIBE.",
+                    "Redis accepted a message, but did not deliver the message through the channel in time. Check " +
+                    "the load of Redis. If this node connects through a proxy, the proxy must support SUBSCRIBE.",
                     exception);
             }
         }

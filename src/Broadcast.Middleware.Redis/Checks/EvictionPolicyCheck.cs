@@ -50,7 +50,9 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
         return line?[InfoField.Length..].Trim();
     }
 
-    /// <summary>Returns null if Redis denies the command. For example, managed Redis services deny CONFIG.</summary>
+    /// <summary>
+    /// Runs a command. Returns null if Redis denies the command. For example, managed Redis services deny CONFIG.
+    /// </summary>
     static async Task<string?> TryAsync(Func<Task<string?>> read)
     {
         try

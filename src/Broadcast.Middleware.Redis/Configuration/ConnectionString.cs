@@ -14,7 +14,7 @@ static partial class ConnectionString
     /// <summary>
     /// The settings that detect a lost connection early. StackExchange.Redis closes a silent connection after four
     /// timeouts. With this timeout, StackExchange.Redis closes the connection before other nodes consider this node
-    /// dead. The node may then repeat an operation, because all operations of the backplane are idempotent. The
+    /// dead. The node can then repeat an operation safely, because all operations of the backplane are idempotent. The
     /// settings of the app follow these defaults and take precedence.
     /// </summary>
     const string Defaults = "syncTimeout=1500,keepAlive=4";

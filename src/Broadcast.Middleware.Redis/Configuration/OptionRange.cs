@@ -66,7 +66,7 @@ sealed class OptionRange
         TimeSpan time when time.Ticks % TimeSpan.TicksPerSecond == 0 => Count(time.TotalSeconds, "second"),
         TimeSpan time => Count(time.TotalMilliseconds, "millisecond"),
         IFormattable number => number.ToString("N0", CultureInfo.InvariantCulture),
-        _ => throw new InvalidOperationException($"The type {value.GetType()} has no text format. Add one to Format."),
+        _ => throw new InvalidOperationException($"The type {value.GetType()} has no text format. Extend Format."),
     };
 
     static string Count(double count, string unit) =>

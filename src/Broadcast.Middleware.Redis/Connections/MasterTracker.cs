@@ -3,7 +3,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>Detects that a node begins to use another master.</summary>
+/// <summary>Detects that a connected Redis server has become a master.</summary>
 /// <remarks>
 /// StackExchange.Redis stays connected to the replicas. A failover makes a replica the new master. StackExchange.Redis
 /// then raises no event, because the connection to this server already exists.

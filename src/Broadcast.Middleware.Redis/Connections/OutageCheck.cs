@@ -16,8 +16,9 @@ sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreach
     }
 
     /// <summary>
-    /// Returns the error of an operation on a group, or null if the operation may wait for Redis. This method also
-    /// returns null while the first attempt to connect runs, because Redis may be reachable.
+    /// Returns the error for an operation on a group. Returns null if Redis is reachable, or if the operation may wait
+    /// for Redis. This method also returns null while the first attempt to connect runs, because this attempt may
+    /// succeed.
     /// </summary>
     public BackplaneException? Find(string group)
     {

@@ -42,20 +42,21 @@ sealed class RedisConnection(
 
     /// <summary>
     /// Occurs when the node may use another copy of the data. The copy can change after a connect to a master, and
-    /// after a replica has become a master. After a reconnect to a replica, the node uses the same data as before.
+    /// after a replica has become a master. A reconnect to a replica does not change the copy.
     /// </summary>
     public event Action? MasterConnected;
 
     /// <summary>
-    /// False if no master has been connected for one second. A quick reconnect takes less time. True until the first
-    /// attempt to connect has ended.
+    /// False if no master has been connected for one second. A reconnect within one second does not change the value.
+    /// True until the first attempt to connect has ended.
     /// </summary>
     public bool IsReachable
     {
         get
         {
             if (IsConnected()) return true;
-            // The event of the lost connection may arrive later. A master that has become a replica raises no event.
+            // The event of the lost connection may arrive after this check. A master that has become a replica raises
+            // no event.
             Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
             return time.GetElapsedTime(Volatile.Read(ref _lostAt)) < QuickReconnect;
         }
@@ -149,7 +150,8 @@ sealed class RedisConnection(
             cancellationToken.ThrowIfCancellationRequested();
             if (cancelled.IsCancellationRequested)
             {
-                // The stop is the cause, not an earlier timeout. A publish would report a timeout as its cause.
+                // The stop of the node is the cause, not an earlier timeout. With a TimeoutException as the inner
+                // exception, the outbox would report a timeout of the publish.
                 throw new BackplaneException(
                     "The broadcast has stopped on this node. Do not use it after the shutdown.",
                     lastError is TimeoutException ? null : lastError);

@@ -14,8 +14,8 @@ static class RedisErrors
         ("NOPERM",
             " Allow the Redis user to run scripts, to use all keys and channels that begin with the prefix, and " +
             "to run all commands that docs/operations/redis.md lists."),
-        // If an error occurs in a script, the message contains one of these texts instead of the code NOPERM. The
-        // second text comes from Valkey.
+        // If Redis denies a command in a script, the message contains one of these texts instead of the code NOPERM.
+        // The second text comes from Valkey.
         ("can't run this command", " Allow the Redis user to run all commands that docs/operations/redis.md lists."),
         ("ACL failure in script", " Allow the Redis user to run all commands that docs/operations/redis.md lists."),
     ];

@@ -52,7 +52,7 @@ sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
             return;
         }
 
-        // The state or the exception contains a secret. So replace both with filtered text.
+        // The state or the exception contains a secret. So pass filtered texts instead of these objects.
         inner.Log(
             logLevel, eventId, filteredText, exception is null ? null : new InvalidOperationException(filteredError),
             static (message, _) => message);

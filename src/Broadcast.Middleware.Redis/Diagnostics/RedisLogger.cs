@@ -85,8 +85,8 @@ sealed partial class RedisLogger(ILogger logger)
 
     /// <summary>
     /// Logs a failed command of a background loop. If Redis refuses a command, an operator must fix the cause. So this
-    /// method logs the first such error as a warning. The loop sets <paramref name="lastError"/> to null after a
-    /// success.
+    /// method logs a refusal as a warning, unless the last refusal had the same message. The loop sets
+    /// <paramref name="lastError"/> to null after a success.
     /// </summary>
     public void Failed(BackplaneException exception, ref string? lastError)
     {

@@ -39,7 +39,8 @@ sealed class RedisMetrics
         _reconnects = meter.CreateCounter<long>(
             "broadcast.redis.reconnects", "{connection}", "Restored connections to Redis.");
         _duration = meter.CreateHistogram<double>(
-            "broadcast.redis.publish.duration", "s", "Time from the publish call to its position.",
+            "broadcast.redis.publish.duration", "s",
+            "Time from the publish call until Redis has numbered the message.",
             advice: new()
             {
                 HistogramBucketBoundaries =

@@ -9,8 +9,8 @@ sealed class GroupMembers(string group)
     const int MaxChangesPerWrite = 256;
 
     /// <summary>
-    /// The size in bytes at which a write takes no more changes. The heartbeat of the node waits for the writes that
-    /// are in flight, so a write must be small.
+    /// The size in bytes at which a write takes no more changes. Redis handles the heartbeat command after the writes
+    /// that are in flight, so a write must be small.
     /// </summary>
     const int MaxBytesPerWrite = 16 * 1024;
 
@@ -32,7 +32,7 @@ sealed class GroupMembers(string group)
         /// <summary>A write is waiting or running.</summary>
         Dirty,
 
-        /// <summary>The group has no members. The dictionary no longer contains this object.</summary>
+        /// <summary>The group has no members. <see cref="LocalMembers"/> no longer contains this object.</summary>
         Removed,
     }
 
@@ -124,8 +124,8 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Takes the changes for the next write. If there is no change, this method marks the group as clean and returns
-    /// false.
+    /// Takes the changes for the next write. If the group needs no write, this method marks the group as clean and
+    /// returns false.
     /// </summary>
     public bool TryTakeChanges(out MemberWrite write)
     {
@@ -189,7 +189,7 @@ sealed class GroupMembers(string group)
 
     void AddAllMembersLocked()
     {
-        // Redis has all members only after the last of these writes, so an earlier check cannot succeed.
+        // Redis has all members only after the last of these writes, so a check before the last write would fail.
         _isChecking = false;
         foreach (var (member, _) in _members) AddChangeLocked(member);
     }

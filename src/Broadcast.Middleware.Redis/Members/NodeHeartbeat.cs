@@ -72,7 +72,7 @@ sealed class NodeHeartbeat(
 
     /// <summary>
     /// Deletes the heartbeat, so that other nodes immediately stop listing the members of this node. Call this method
-    /// after the end of <see cref="RunAsync"/>. Otherwise, the loop would miss the key and take a new name.
+    /// after the end of <see cref="RunAsync"/>. Otherwise, the loop would find no key and take a new name.
     /// </summary>
     public async Task LeaveAsync(TimeSpan timeout)
     {

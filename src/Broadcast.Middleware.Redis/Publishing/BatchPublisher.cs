@@ -22,7 +22,7 @@ sealed class BatchPublisher(
     // The index of the script argument that contains the retention of the retained values. The first index is 0.
     const int RetentionArgument = 17;
 
-    // The number by which the script identifies the argument with the maximum number of retained values.
+    // The script returns this number if a message would exceed the maximum number of retained values.
     const int MaxKeysArgument = 20;
 
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);

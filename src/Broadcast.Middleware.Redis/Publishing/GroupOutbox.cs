@@ -91,8 +91,8 @@ sealed class GroupOutbox(
         {
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
-            // The connection may have failed after the publish call. Redis does not have these messages yet, so the
-            // publish can fail.
+            // The connection may have failed after the publish call. Redis does not have these messages yet. So an
+            // error now cannot lead to a repeated message.
             if (await outages.FindAsync(group, deadline) is { } outage) throw outage;
             // Do not send the messages after the deadline, because the callers receive an error.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();

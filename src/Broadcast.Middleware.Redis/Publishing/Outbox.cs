@@ -18,7 +18,8 @@ sealed class Outbox(
     readonly OutboxBudget _budget = new(maxBytes);
 
     /// <summary>
-    /// The bytes of all messages that Redis has not acknowledged. A canceled message counts until its batch has ended.
+    /// The bytes of all messages that Redis has not acknowledged. A canceled message in a batch counts until the batch
+    /// has ended.
     /// </summary>
     public long Bytes => _budget.Used;
 

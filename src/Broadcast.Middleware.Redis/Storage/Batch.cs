@@ -6,9 +6,9 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// <summary>Consecutive messages of one group that Redis numbers in one step.</summary>
 /// <remarks>
 /// For each message, the body contains the length and the payload. The length is a little-endian number of four bytes.
-/// For a transient message, the length is stored as its bitwise complement. Such a message has no offset. Only a batch
-/// from a channel contains transient messages. If all messages are transient, the batch has the offset and the tag of
-/// the previous batch.
+/// For a transient message, the body contains the bitwise complement of the length. Such a message has no offset. Only
+/// a batch from a channel contains transient messages. If all messages are transient, the batch has the offset and the
+/// tag of the previous batch.
 /// </remarks>
 /// <param name="Epoch">The epoch, in the text format of <see cref="Storage.Epoch"/>.</param>
 /// <param name="Last">The offset of the last message.</param>

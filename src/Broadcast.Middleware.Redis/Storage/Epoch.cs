@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// digits, because a Lua number cannot represent all 64-bit integers.
 /// </summary>
 /// <remarks>
-/// The upper 42 bits are the system time in milliseconds, and the lower 22 bits are random. Because of this order, a
-/// node notices that Redis has returned to an earlier epoch. If the clocks of two nodes differ, a new epoch can be
+/// The upper 42 bits are the system time in milliseconds, and the lower 22 bits are random. Later epochs are larger, so
+/// a node notices that Redis has returned to an earlier epoch. If the clocks of two nodes differ, a new epoch can be
 /// smaller than the previous epoch. Then <see cref="Scripts.ReadForward"/> starts another epoch, and the nodes notify
 /// the clients again.
 /// </remarks>

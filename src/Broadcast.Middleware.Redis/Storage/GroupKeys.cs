@@ -24,9 +24,9 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     public RedisKey Index { get; } = start + ":i";
 
     /// <summary>
-    /// A hash with the newest message of each key: its offset, a space and the message. Only a group that retains
-    /// messages has this hash. The empty field contains the epoch and the total bytes. If this epoch differs from the
-    /// epoch in the state, the hash is obsolete.
+    /// A hash with the newest message of each message key. A value contains the offset of the message, a space and the
+    /// message. Only a group that retains messages has this hash. The empty field contains the epoch and the total
+    /// bytes. If this epoch differs from the epoch in the state, the hash is obsolete.
     /// </summary>
     public RedisKey Retained { get; } = start + ":r";
 

@@ -49,14 +49,14 @@ static class Scripts
     ///      19     the number of messages with a key
     ///      20-21  the maximum number and bytes of the retained values
     ///      22-    for each message with a key: the key, the first and last byte of the message in ARGV 7, and the
-    ///             number of the message in the batch; 0 is the first byte of a message that removes its key
+    ///             number of the message in the batch; the first byte is 0 for a message that removes its key
     /// </code>
     /// <para>
     /// Returns the epoch, the last offset and the tag of the batch. If Redis already knows the message ID, the script
     /// changes nothing. The script then returns the epoch and the offset of the first message with this ID, and no tag.
     /// If the group cannot retain some of the messages, the script changes nothing. The script then returns
-    /// <see cref="Refused"/>. For each of these messages, the script also returns two numbers: the message, and the
-    /// argument with the exceeded limit (20 or 21).
+    /// <see cref="Refused"/>, and two numbers for each of these messages. The first number identifies the message in
+    /// the batch. The second number is the argument with the exceeded limit (20 or 21).
     /// </para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
@@ -482,7 +482,7 @@ static class Scripts
         if refused then return redis.error_reply(refused) end
         """;
 
-    /// <summary>The age of a history without a limit. The value is longer than the age of any message.</summary>
+    /// <summary>The maximum age for a history without an age limit. No message reaches this age.</summary>
     const string UnlimitedMilliseconds = "1000000000000000";
 
     /// <summary>Formats the maximum age of a history as an argument in milliseconds.</summary>

@@ -71,7 +71,7 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
         if (queue is not null) Unsubscribe(queue);
     }
 
-    // Redis executes the commands of a connection in order. So there is no need to wait for the answer of Redis.
+    // Redis executes the commands of a connection in order. So this method does not wait for the answer of Redis.
     static void Unsubscribe(ChannelMessageQueue queue) =>
         IgnoreConnectionErrors(() => queue.Unsubscribe(CommandFlags.FireAndForget));
 

@@ -28,7 +28,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     const int MissedChecksUntilStalled = 3;
 
     /// <summary>
-    /// The time after which a check renews the expiration of an empty group. The expiration is at least 70 seconds.
+    /// The time after which a check renews the expiration of a group without messages. The expiration is at least 70
+    /// seconds.
     /// </summary>
     static readonly TimeSpan RenewalInterval = TimeSpan.FromSeconds(10);
 
@@ -181,8 +182,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
-            // Redis must have all batches that Redis acknowledged before the query. The answer may not contain later
-            // batches yet.
+            // Redis must have all batches that Redis acknowledged before the query. The answer need not contain batches
+            // that Redis acknowledges after this point.
             foreach (var acknowledged in _acknowledged)
             {
                 if (acknowledged.Epoch == _epoch) lastAcknowledged = Math.Max(lastAcknowledged, acknowledged.Last);
@@ -303,7 +304,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             WakeLocked();
         }
 
-        // The count reads the body of the batch, and a malformed body throws. So the inbox gets the batch first.
+        // The metric counts the messages in the body, and throws for a malformed body. So the inbox gets the batch
+        // first.
         _metrics.Received(batch);
     }
 
@@ -377,7 +379,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
 
     /// <summary>
     /// Returns true if Redis has given an offset of an acknowledged batch to another batch. This method also removes
-    /// earlier acknowledged batches from the queue.
+    /// the acknowledged batches up to the given batch from the queue.
     /// </summary>
     bool ReplacesAcknowledged(in Batch batch)
     {
@@ -398,8 +400,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Returns true if the stream contains the next acknowledged batch. If the stream does not contain the batch, the
-    /// script starts a new epoch.
+    /// Returns true if the stream contains the next acknowledged batch, or if no acknowledged batch is left. If the
+    /// stream does not contain the batch, the script starts a new epoch.
     /// </summary>
     async Task<bool> HasAcknowledgedAsync()
     {
@@ -454,7 +456,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
 
             if (_offset >= page.LastOffset) return true;
             // The page does not contain all batches up to the last offset. If the stream has another batch instead of
-            // an acknowledged batch, the check starts a new epoch.
+            // an acknowledged batch, HasAcknowledgedAsync starts a new epoch.
             if (_offset == before && await HasAcknowledgedAsync()) return false;
         }
     }

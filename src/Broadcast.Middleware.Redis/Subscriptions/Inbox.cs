@@ -36,7 +36,7 @@ sealed class Inbox
         return true;
     }
 
-    /// <summary>Returns true if the channel has delivered the offset or a later offset.</summary>
+    /// <summary>Returns true if the channel has delivered the message with this offset, or a later message.</summary>
     public bool HasReceived(string epoch, long offset) =>
         _lastReceived.Epoch == epoch && offset <= _lastReceived.Offset;
 

@@ -17,8 +17,8 @@ sealed class SubscriptionManager(
     const int FastCheckCount = 10;
 
     /// <summary>
-    /// The number of groups for which the interval of fast checks grows by one step. The longer interval limits the
-    /// load on Redis when all nodes reconnect at the same time.
+    /// The number of additional groups that lengthens the interval of fast checks by one step. The longer interval
+    /// limits the load on Redis when all nodes reconnect at the same time.
     /// </summary>
     const int GroupsPerFastCheckInterval = 1000;
 

@@ -57,10 +57,10 @@ public sealed class EventStreamTestClient : TestClient
     /// fixed time. The method waits until the server has sent all messages that the app published before this call.
     /// </summary>
     /// <inheritdoc cref="RawTestClient.ReceiveNothingAsync" path="/remarks"/>
-    /// <exception cref="BroadcastTestException">There is an event, or the server ended the stream.</exception>
+    /// <exception cref="BroadcastTestException">The client received an event, or the stream ended.</exception>
     public async Task ReceiveNothingAsync()
     {
-        // The stream has ended if one of the received events is the event "close".
+        // After a received event, do not read: if the event is "close", the stream has ended.
         if (_received.Count == 0) await ReadToMarkerAsync();
         if (_received.TryPeek(out var first))
             throw new BroadcastTestException($"The client expected no event, but received the {first}.");

@@ -5,8 +5,8 @@ using Broadcast.Middleware.Testing.Wire;
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// A WebSocket client without a subprotocol. Each message of a group is a text or binary message. Create a client with
-/// <see cref="BroadcastTestHost.ConnectAsync"/>.
+/// A WebSocket client without a subprotocol. The client receives each message as a WebSocket text or binary message.
+/// Create a client with <see cref="BroadcastTestHost.ConnectAsync"/>.
 /// </summary>
 public sealed class RawTestClient : WebSocketTestClient
 {
@@ -56,6 +56,6 @@ public sealed class RawTestClient : WebSocketTestClient
     /// <see cref="WebSocketTestClient.PingAsync"/> of these clients. For this check, the server sends a marker message,
     /// which the client discards. The metrics of the app count this message.
     /// </remarks>
-    /// <exception cref="BroadcastTestException">There is a message, or the server closed the connection.</exception>
+    /// <exception cref="BroadcastTestException">The client received a message, or the connection ended.</exception>
     public Task ReceiveNothingAsync() => CheckNothingReceivedAsync();
 }

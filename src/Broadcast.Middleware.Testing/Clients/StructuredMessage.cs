@@ -6,10 +6,12 @@ public sealed class StructuredMessage
     internal StructuredMessage(string? group, string? fromUserId, string dataType, string data) =>
         (Group, FromUserId, DataType, Data) = (group, fromUserId, dataType, data);
 
-    /// <summary>The group of the message. Null for a message from the app to this connection or to a user.</summary>
+    /// <summary>
+    /// The group of a message from a client with a JSON subprotocol. Null if the app or a raw client sent the message.
+    /// </summary>
     public string? Group { get; }
 
-    /// <summary>The user ID of the sender. Null if the sender is anonymous or is the app.</summary>
+    /// <summary>The user ID of the sender. Null if the sender is anonymous, a raw client or the app.</summary>
     public string? FromUserId { get; }
 
     /// <summary>The type of the data: <c>text</c>, <c>json</c> or <c>binary</c>.</summary>

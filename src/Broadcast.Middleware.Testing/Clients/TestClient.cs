@@ -55,8 +55,8 @@ public abstract class TestClient : IAsyncDisposable
         cause);
 
     /// <summary>
-    /// Publishes a message to this client only. Before this message, the client receives all messages that were
-    /// published earlier. A connection receives the messages of a node in the order of their publishes.
+    /// Publishes a message to this client only. Before this message, the client receives all messages that the app
+    /// published before this call. A connection receives the messages of a node in the order of the publish calls.
     /// </summary>
     /// <returns>The text of the message. Null if the server has no connection that can receive messages.</returns>
     private protected async Task<string?> PublishMarkerAsync()

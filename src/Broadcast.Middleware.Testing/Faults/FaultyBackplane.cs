@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// A backplane that a test can make fail. The class wraps another backplane, for example a node of an
+/// A backplane with which a test can simulate faults. The class wraps another backplane, for example a node of an
 /// <see cref="InMemoryCluster"/>.
 /// </summary>
 /// <remarks>
-/// Each <see cref="BroadcastTestHost"/> of a cluster has a faulty backplane: <see cref="BroadcastTestHost.Backplane"/>.
+/// Each <see cref="BroadcastTestHost"/> of a cluster uses this class: see <see cref="BroadcastTestHost.Backplane"/>.
 /// To simulate the loss of all data of the cluster, call <see cref="InMemoryCluster.Forget"/>.
 /// </remarks>
 /// <param name="backplane">The backplane without faults.</param>
@@ -21,8 +21,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     IBackplaneReceiver? _receiver;
 
     /// <summary>
-    /// False if this node cannot reach the cluster. Every call then throws a <see cref="BackplaneException"/>, and no
-    /// message of another node arrives. Default: true.
+    /// False if this node cannot reach the cluster. Every publish, subscription and member query then throws a
+    /// <see cref="BackplaneException"/>, and no message of another node arrives. Default: true.
     /// </summary>
     /// <remarks>
     /// When you set the property to true again, each group that missed a message reports a loss: see
@@ -42,8 +42,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     }
 
     /// <summary>
-    /// The only group whose publishes and subscribes fail, while the node reaches the cluster for other groups. Calls
-    /// about members succeed. The empty string is the group of all connections. Null for no group. Default: null.
+    /// The only group that the node cannot reach. Calls that publish to this group or subscribe to this group fail.
+    /// Calls about members succeed. The empty string is the group of all connections. Null for no group. Default: null.
     /// </summary>
     public string? UnreachableGroup
     {
@@ -52,8 +52,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     }
 
     /// <summary>
-    /// Simulates a crash of this node. The cluster removes the members of the node. All later calls fail.
-    /// <see cref="BroadcastTestHost.KillAsync"/> calls this method.
+    /// Simulates a crash of this node. The cluster removes the members of the node. Every later publish, subscription
+    /// and member query fails. <see cref="BroadcastTestHost.KillAsync"/> calls this method.
     /// </summary>
     public void Lose()
     {

@@ -16,7 +16,7 @@ sealed class TestClientState(TestClientOptions options, ClaimsPrincipal? user)
 
     public ClaimsPrincipal? User => user;
 
-    /// <summary>The context of the connect filters. Null before the connect filters have run.</summary>
+    /// <summary>The context of the connect filters. Null until the connect filters start.</summary>
     public ConnectContext? Context
     {
         get => _context;

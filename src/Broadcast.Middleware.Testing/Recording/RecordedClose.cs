@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Testing;
 
-/// <summary>A close that a <see cref="RecordingBroadcaster"/> recorded.</summary>
+/// <summary>A recorded call that closes a connection: see <see cref="RecordingBroadcaster.Closes"/>.</summary>
 public sealed class RecordedClose
 {
     internal RecordedClose(string connectionId, WebSocketCloseStatus status, string? reason) =>

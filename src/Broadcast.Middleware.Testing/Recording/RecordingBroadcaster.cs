@@ -8,7 +8,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// A broadcaster for unit tests. The broadcaster records publishes, joins, leaves and closes, and has no clients.
+/// A broadcaster for unit tests. The broadcaster records each publish, join, leave and close, and has no clients.
 /// </summary>
 /// <remarks>
 /// Invalid arguments throw the same exceptions as in the app, because each call also goes to a real broadcast without
@@ -54,13 +54,13 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// </summary>
     public Exception? Failure { get; set; }
 
-    /// <summary>The publishes, in the order of the calls. The property returns a copy.</summary>
+    /// <summary>The published messages, in the order of the calls. The property returns a copy.</summary>
     public IReadOnlyList<RecordedPublish> Publishes => GetCalls<RecordedPublish>();
 
     /// <summary>The joins and leaves, in the order of the calls. The property returns a copy.</summary>
     public IReadOnlyList<RecordedMembership> Memberships => GetCalls<RecordedMembership>();
 
-    /// <summary>The closes, in the order of the calls. The property returns a copy.</summary>
+    /// <summary>The calls that close a connection, oldest first. The property returns a copy.</summary>
     public IReadOnlyList<RecordedClose> Closes => GetCalls<RecordedClose>();
 
     /// <summary>The extended authentications, in the order of the calls. The property returns a copy.</summary>
@@ -198,7 +198,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// <param name="text">The text.</param>
     /// <param name="recipients">The recipients. Null for any recipients.</param>
     /// <exception cref="BroadcastTestException">
-    /// There is no such publish. The exception message lists all calls.
+    /// No published message matches. The exception message lists all calls.
     /// </exception>
     public RecordedPublish AssertPublished(string text, Recipients? recipients = null)
     {
@@ -207,11 +207,13 @@ public sealed class RecordingBroadcaster : IBroadcaster
             publish.Text == text && (recipients is not { } expected || publish.Recipients == expected));
         if (found is not null) return found;
         var to = recipients is { } named ? $" to {RecordedPublish.Describe(named)}" : "";
-        throw new BroadcastTestException($"Nothing published '{text}'{to}. {DescribeCalls()}");
+        throw new BroadcastTestException($"No call published '{text}'{to}. {DescribeCalls()}");
     }
 
     /// <summary>Asserts that nothing was published.</summary>
-    /// <exception cref="BroadcastTestException">There is a publish. The exception message lists all calls.</exception>
+    /// <exception cref="BroadcastTestException">
+    /// A message was published. The exception message lists all calls.
+    /// </exception>
     public void AssertNothingPublished()
     {
         if (Publishes.Count > 0) throw new BroadcastTestException($"A message was published. {DescribeCalls()}");
@@ -221,7 +223,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
     /// <exception cref="BroadcastTestException">
-    /// There is no such join. The exception message lists all calls.
+    /// The connection did not join the group. The exception message lists all calls.
     /// </exception>
     public void AssertJoined(string connectionId, string group) => AssertMembership(true, connectionId, group);
 
@@ -229,7 +231,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
     /// <exception cref="BroadcastTestException">
-    /// There is no such leave. The exception message lists all calls.
+    /// The connection did not leave the group. The exception message lists all calls.
     /// </exception>
     public void AssertLeft(string connectionId, string group) => AssertMembership(false, connectionId, group);
 
@@ -237,13 +239,13 @@ public sealed class RecordingBroadcaster : IBroadcaster
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="status">The close code. Null for any code.</param>
     /// <exception cref="BroadcastTestException">
-    /// There is no such close. The exception message lists all calls.
+    /// No matching call closed the connection. The exception message lists all calls.
     /// </exception>
     public RecordedClose AssertClosed(string connectionId, WebSocketCloseStatus? status = null) =>
         Closes.FirstOrDefault(close =>
             close.ConnectionId == connectionId && (status is null || close.Status == status))
         ?? throw new BroadcastTestException(
-            $"Nothing closed {connectionId}{(status is null ? "" : $" with {(int)status}")}. {DescribeCalls()}");
+            $"No call closed {connectionId}{(status is null ? "" : $" with {(int)status}")}. {DescribeCalls()}");
 
     /// <summary>Adds a connection to its home group, but records no join.</summary>
     internal void Admit(TestConnection connection)

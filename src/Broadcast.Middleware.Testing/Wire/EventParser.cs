@@ -4,8 +4,8 @@ using System.Text;
 namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>
-/// Parses an event stream by sections 9.2.5 and 9.2.6 of the HTML standard. The parser fails on input that a browser
-/// ignores: unknown fields, bytes that are not UTF-8, and NUL in an ID.
+/// Parses an event stream as sections 9.2.5 and 9.2.6 of the HTML standard define. The parser fails on input that a
+/// browser ignores: unknown fields, bytes that are not UTF-8, and NUL in an ID.
 /// </summary>
 sealed class EventParser
 {

@@ -36,7 +36,7 @@ abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken can
 
     public virtual ValueTask DisposeAsync() => stream.DisposeAsync();
 
-    /// <summary>Reads this number of bytes.</summary>
+    /// <summary>Reads exactly <paramref name="count"/> bytes.</summary>
     public async ValueTask<byte[]> ReadAsync(int count)
     {
         var bytes = new byte[count];
@@ -118,7 +118,7 @@ abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken can
         return _end > 0;
     }
 
-    /// <summary>Takes at most this number of received bytes.</summary>
+    /// <summary>Takes at most <paramref name="count"/> received bytes.</summary>
     protected ArraySegment<byte> Take(int count)
     {
         var taken = new ArraySegment<byte>(_buffer, _start, Math.Min(count, _end - _start));

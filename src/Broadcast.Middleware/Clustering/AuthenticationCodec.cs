@@ -3,7 +3,9 @@ using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>Encodes and decodes the authentication that one node sends to another node.</summary>
+/// <summary>
+/// Encodes and decodes an <see cref="AuthenticationExtension"/>, which one node sends to another node.
+/// </summary>
 /// <remarks>
 /// The other node receives a plain <see cref="ClaimsPrincipal"/> with the same claims. The bytes contain no token,
 /// because the backplane could store the token.
@@ -18,7 +20,8 @@ static class AuthenticationCodec
         using var writer = new BinaryWriter(output);
         writer.Write(extension.UserId);
         writer.Write(extension.Expires?.UtcTicks ?? Never);
-        // The clone of a ClaimsPrincipal shares its identities with the original, so clone each identity.
+        // The loop below removes the token from each identity, so clone the identities first. ClaimsPrincipal.Clone
+        // would not clone the identities.
         ClaimsIdentity[] identities = [.. extension.User.Identities.Select(static identity => identity.Clone())];
         foreach (var identity in identities)
         {

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware;
 public sealed class BackplaneSubscription(Position position, IReadOnlyList<ReadOnlyMemory<byte>> history)
 {
     /// <summary>
-    /// The node receives every message after this position. The offset is 0 if the group never had a message.
+    /// The start position of the subscription. The node receives every message after this position. The offset is 0 if
+    /// the group never had a message.
     /// </summary>
     public Position Position { get; } = position;
 
@@ -17,7 +18,8 @@ public sealed class BackplaneSubscription(Position position, IReadOnlyList<ReadO
 
     /// <summary>
     /// The newest message of each key up to and including <see cref="Position"/>, oldest first. The list may contain
-    /// messages of <see cref="History"/>. Default: empty. The value must be from the same atomic step as the position.
+    /// messages of <see cref="History"/>. Default: empty. The backplane must read this list and the position in one
+    /// atomic step.
     /// </summary>
     public IReadOnlyList<RetainedMessage> Retained { get; init; } = [];
 }

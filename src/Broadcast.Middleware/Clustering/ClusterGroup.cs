@@ -23,7 +23,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     public int Uses { get; set; }
 
     /// <summary>
-    /// Completes when <see cref="Group"/> exists. Only <see cref="ClusterGroups"/> uses this property.
+    /// The task of the subscription. When the task succeeds, <see cref="Group"/> exists. Only
+    /// <see cref="ClusterGroups"/> uses this property.
     /// </summary>
     public Task? Ready { get; set; }
 
@@ -76,7 +77,7 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     /// <param name="message">The message.</param>
     /// <param name="isTransient">True for a transient message.</param>
     /// <returns>
-    /// See <see cref="ClusterMessage.TraceParent"/>. Null if the method did not append the message.
+    /// The <see cref="ClusterMessage.TraceParent"/> of the message. Also null if the method did not append the message.
     /// </returns>
     /// <exception cref="InvalidDataException">The message is invalid, or an earlier message is missing.</exception>
     public string? OnMessage(Position position, ReadOnlyMemory<byte> message, bool isTransient)

@@ -27,7 +27,7 @@ readonly record struct ClusterMessage(
         Trace = 128,
     }
 
-    /// <summary>The <c>traceparent</c> of the publisher. Null if the publisher's span is not sampled.</summary>
+    /// <summary>The <c>traceparent</c> of the publisher. Null if the publisher has no sampled span.</summary>
     public string? TraceParent { get; init; }
 
     public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));

@@ -3,7 +3,7 @@ using Broadcast.Middleware.Diagnostics;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>Receives messages from the backplane: messages of groups, and requests in the inbox of this node.</summary>
+/// <summary>Receives messages from the backplane: messages of groups, and messages to the inbox of this node.</summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="groups">The groups of the cluster on this node.</param>
 /// <param name="remote">Owns the inbox of this node.</param>

@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Clustering;
 /// message and delivers it to every node with members of the group, including this node. Each of these nodes appends
 /// the message to its own log.
 /// </summary>
-/// <param name="local">Delivers on this node.</param>
+/// <param name="local">Delivers messages and commands on this node.</param>
 /// <param name="remote">Sends messages and requests to the connections of other nodes.</param>
 /// <param name="backplane">The backplane.</param>
 /// <param name="directory">Provides the settings of the groups.</param>
@@ -73,7 +73,7 @@ sealed class ClusterRouter(
         {
             throw new ArgumentException(
                 "The connection is not on this node, and a filter with a delegate cannot travel to another node. " +
-                $"Use a filter of tags, or call {nameof(JoinAsync)} in a filter of the connection.",
+                $"Use a tag filter, or call {nameof(JoinAsync)} in a connect filter or a message filter.",
                 nameof(filter));
         }
 
@@ -153,8 +153,8 @@ sealed class ClusterRouter(
     }
 
     /// <summary>
-    /// Publishes a message to one group of the cluster. The position is null for a transient message. The result is a
-    /// duplicate if an earlier publish had the same ID.
+    /// Publishes a message to one group of the cluster. The position is null for a transient message.
+    /// <c>IsDuplicate</c> is true if an earlier publish to the group had the same ID.
     /// </summary>
     async ValueTask<(Position? Position, bool IsDuplicate)> PublishToBackplaneAsync(
         string name, Message message, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
@@ -205,8 +205,8 @@ sealed class ClusterRouter(
     }
 
     /// <summary>
-    /// True if a publish succeeds although only this node received the message. A publish with an ID fails instead. The
-    /// caller can then repeat the publish, and the repeated publish reaches each client once.
+    /// True if the router may deliver a message on this node only, because the cluster is unreachable. A publish with
+    /// an ID fails instead. The caller can then repeat the publish, and the repeated publish reaches each client once.
     /// </summary>
     static bool MayDeliverLocally(Message message, BackplaneException exception) =>
         exception.DeliverLocally && message.Id is null;

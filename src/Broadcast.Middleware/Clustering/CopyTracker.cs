@@ -44,7 +44,8 @@ sealed class CopyTracker(TimeSpan idWindow)
                 break;
             }
 
-            // The copies of one message share a number of this node, because two messages can have the same ID.
+            // Two messages can have the same copy ID. So the copies of one message share a number that is unique on
+            // this node.
             var copy = new EntryCopy(earlier?.Id ?? ++_messages, group, position, earlier);
             if (earlier is null) MakeRoomFor(id, copy.Id);
             _newest[id] = (copy, earlier is null ? publishedAt : newest.PublishedAt);

@@ -41,7 +41,7 @@ public interface IBackplane
     /// this node.
     /// </summary>
     /// <param name="group">The name of the group.</param>
-    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="message">The message. The backplane copies the message before the call returns.</param>
     /// <param name="history">
     /// The limits of the history and of the retained values. With null, the backplane stores only the messages that
     /// nodes may need to catch up.
@@ -56,7 +56,7 @@ public interface IBackplane
     /// <see cref="GroupOptions.MaxRetainedBytes"/>. The backplane has not published the message.
     /// </exception>
     /// <exception cref="BackplaneException">
-    /// The publish did not succeed in time, or too many publishes are already waiting. If
+    /// The call did not succeed in time, or too many calls are already waiting. If
     /// <see cref="BackplaneException.DeliverLocally"/> is true, the broadcast delivers the message on this node only.
     /// </exception>
     ValueTask<Position> PublishAsync(
@@ -77,13 +77,13 @@ public interface IBackplane
     /// <param name="group">The name of the group.</param>
     /// <param name="id">The ID: 1 to 128 characters.</param>
     /// <param name="window">The time for which the backplane stores the ID.</param>
-    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="message">The message. The backplane copies the message before the call returns.</param>
     /// <param name="history">See <see cref="PublishAsync"/>.</param>
     /// <param name="key">See <see cref="PublishAsync"/>.</param>
     /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
     /// <returns>
     /// The position of the first message with this ID. <c>IsDuplicate</c> is true if an earlier call published that
-    /// message, so that this call published nothing.
+    /// message. This call has then published nothing.
     /// </returns>
     /// <exception cref="InvalidOperationException">See <see cref="PublishAsync"/>.</exception>
     /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
@@ -105,7 +105,7 @@ public interface IBackplane
     /// same place between two numbered messages.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
-    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="message">The message. The backplane copies the message before the call returns.</param>
     /// <param name="cancellationToken">Cancels the call. The backplane may still deliver the message.</param>
     /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
     ValueTask PublishTransientAsync(
@@ -147,10 +147,13 @@ public interface IBackplane
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member. No other node has a member with this name in the group.</param>
-    /// <param name="value">The value, at most a few kilobytes. The call copies the value.</param>
+    /// <param name="value">
+    /// The value: at most <see cref="BroadcastOptions.MaxPresenceStateBytes"/>, plus the user ID and a few more bytes.
+    /// The backplane copies the value before the call returns.
+    /// </param>
     void SetMember(string group, string member, ReadOnlyMemory<byte> value);
 
-    /// <summary>Reverts <see cref="SetMember"/>. The method must not throw.</summary>
+    /// <summary>Removes a member of this node from a group. The method must not throw.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member.</param>
     void RemoveMember(string group, string member);

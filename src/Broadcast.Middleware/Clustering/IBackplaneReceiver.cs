@@ -9,14 +9,14 @@ public interface IBackplaneReceiver
     /// <summary>Receives the next message of a subscribed group.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="position">
-    /// The position. The offset of the position is one more than the offset of the previous message.
+    /// The position of the message. The offset is one more than the offset of the previous message.
     /// </param>
     /// <param name="message">The message. The receiver copies the message before the call returns.</param>
     void OnMessage(string group, Position position, ReadOnlyMemory<byte> message);
 
     /// <summary>
-    /// Receives a message of a subscribed group that has no position and that the cluster does not store: see
-    /// <see cref="IBackplane.PublishTransientAsync"/>.
+    /// Receives a transient message of a subscribed group: see <see cref="IBackplane.PublishTransientAsync"/>. The
+    /// message has no position, and the cluster does not store the message.
     /// </summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="after">
@@ -30,8 +30,8 @@ public interface IBackplaneReceiver
     /// was disconnected for too long.
     /// </summary>
     /// <remarks>
-    /// A call that arrives before a subscription succeeds may concern the previous subscription. The broadcast
-    /// subscribes again after every call.
+    /// A call that arrives before a subscription succeeds may concern the previous subscription. Even then, the
+    /// broadcast treats the new subscription as lost, and later subscribes again.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void OnLost(string group);

@@ -19,7 +19,7 @@ public sealed class InMemoryCluster
     /// <summary>The number of groups.</summary>
     internal int Count => _groups.Count;
 
-    /// <summary>Creates the backplane of another node.</summary>
+    /// <summary>Creates the backplane of a new node.</summary>
     public IBackplane CreateNode() => new Node(this);
 
     /// <summary>
@@ -32,8 +32,8 @@ public sealed class InMemoryCluster
     }
 
     /// <summary>
-    /// Runs an action with a group. A group exists while the group has a subscribed node, a member, a history or a
-    /// retained message.
+    /// Runs an action on a group, under the lock of the group. A group exists while the group has a subscribed node, a
+    /// member, a history or a retained message.
     /// </summary>
     T With<T>(string name, Func<Channel, T> act)
     {

@@ -61,7 +61,7 @@ static class NodeCodec
     /// A request with invalid content becomes an <see cref="InvalidRequest"/>, so that its sender gets an answer. An
     /// exception means that a message to a connection may be lost.
     /// </remarks>
-    /// <exception cref="InvalidDataException">The bytes are not a message of a node.</exception>
+    /// <exception cref="InvalidDataException">The bytes are not a valid message of a node.</exception>
     public static NodeMessage Decode(ReadOnlyMemory<byte> bytes)
     {
         var reader = new NodeReader(bytes);

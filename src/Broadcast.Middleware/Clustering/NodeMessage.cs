@@ -40,7 +40,7 @@ sealed record ExtendAuthentication(long Id, string From, string Target, Authenti
 /// <summary>Closes a connection as if its authentication had expired.</summary>
 sealed record EndAuthentication(long Id, string From, string Target) : NodeMessage(Id, From, Target);
 
-/// <summary>A request from a node with a newer version of this package.</summary>
+/// <summary>A request of an unknown kind. The sender has a newer version of this package.</summary>
 sealed record UnknownRequest(long Id, string From, string Target) : NodeMessage(Id, From, Target);
 
 /// <summary>A request that this node cannot read or that has invalid content.</summary>

@@ -66,6 +66,6 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
     }
 
     static InvalidDataException Unreadable() => new(
-        "A message of another node is invalid. Check that no other program uses the same names, " +
-        "and that all nodes run the same version.");
+        "A message of another node is invalid. Check that no other program publishes to the groups of this cluster, " +
+        "and that all nodes run the same package version.");
 }

@@ -10,8 +10,8 @@ namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
 /// Sends messages and requests to the connections of other nodes, and announces the connections of this node to the
-/// cluster. Each node has an inbox: a group of the cluster that only this node reads. Internal groups of the cluster
-/// list the node of each connection and the connections of each user.
+/// cluster. Each node has an inbox: a group of the cluster to which no other node subscribes. Internal groups of the
+/// cluster list the node of each connection and the connections of each user.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="time">The time provider.</param>
@@ -34,7 +34,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <summary>The ID of this node.</summary>
     public string Node { get; } = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
 
-    /// <summary>The group to which other nodes send messages for this node.</summary>
+    /// <summary>The name of the group to which other nodes send messages for this node.</summary>
     public string Inbox => InboxOf(Node);
 
     /// <summary>True after the broadcast has ended.</summary>
@@ -67,9 +67,9 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     public void End() => _hasEnded = true;
 
     /// <summary>
-    /// Records that messages to the inbox may be missing. Invariant: this method takes no lock, because a deadlock
-    /// would be possible. The caller may hold the lock of the backplane. A thread that holds the lock of this class may
-    /// wait for the lock of the backplane.
+    /// Records that messages to the inbox may be missing. Invariant: this method takes no lock, because the caller may
+    /// hold the lock of the backplane. Another thread may hold the lock of this class and wait for the lock of the
+    /// backplane. A lock in this method could then cause a deadlock.
     /// </summary>
     public void OnInboxLost() => Interlocked.Increment(ref _losses);
 
@@ -104,8 +104,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>The number of nodes to which this node sent the message.</returns>
     /// <exception cref="BackplaneException">
-    /// The cluster is unreachable. <see cref="BackplaneException.DeliverLocally"/> is true only if no node received the
-    /// message.
+    /// The cluster is unreachable. <see cref="BackplaneException.DeliverLocally"/> is true only if no other node
+    /// received the message.
     /// </exception>
     public async Task<int> SendAsync(
         Recipients recipients, ReadOnlyMemory<byte> message, bool isTransient, CancellationToken cancellationToken)

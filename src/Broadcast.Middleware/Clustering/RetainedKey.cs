@@ -29,9 +29,9 @@ public readonly struct RetainedKey(string name, bool isRemoved) : IEquatable<Ret
     /// <inheritdoc />
     public override string ToString() => IsRemoved ? $"remove {Name}" : Name;
 
-    /// <summary>True if all values are equal.</summary>
+    /// <summary>True if all properties are equal.</summary>
     public static bool operator ==(RetainedKey left, RetainedKey right) => left.Equals(right);
 
-    /// <summary>True if any value differs.</summary>
+    /// <summary>True if any property differs.</summary>
     public static bool operator !=(RetainedKey left, RetainedKey right) => !left.Equals(right);
 }

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The newest message of a key, which a backplane has retained: see <see cref="BackplaneSubscription.Retained"/>.
+/// The newest message of a key. The backplane retains this message: see <see cref="BackplaneSubscription.Retained"/>.
 /// </summary>
 /// <param name="offset">See <see cref="Offset"/>.</param>
 /// <param name="message">See <see cref="Message"/>.</param>

@@ -66,8 +66,8 @@ sealed class HuffmanCode(int maxSymbols)
     }
 
     /// <summary>
-    /// Decodes the first symbol of the bits and returns the length of the symbol's code. Returns 0 if the bits are too
-    /// few, and -1 if no symbol has this code.
+    /// Decodes the first symbol of the bits and returns the length of the symbol's code. Returns 0 if the code needs
+    /// more bits, and -1 if no symbol has this code.
     /// </summary>
     /// <param name="bits">The bits. The first bit is the lowest bit.</param>
     /// <param name="count">The number of bits.</param>

@@ -86,7 +86,7 @@ sealed class MessageInflater : IResettable
     static ReadOnlySpan<byte> DistanceExtraBits =>
         [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13];
 
-    // The order of RFC 1951, section 3.2.7.
+    // The order of the code lengths in the header of a dynamic block (RFC 1951, section 3.2.7).
     static ReadOnlySpan<byte> LengthCodeOrder => [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
     /// <summary>Returns an inflater for one message. Call <see cref="Return"/> after the message.</summary>

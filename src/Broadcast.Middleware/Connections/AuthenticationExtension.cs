@@ -2,11 +2,11 @@ using System.Security.Claims;
 
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>A new authentication for a connection. The user of the connection stays the same.</summary>
+/// <summary>The new authentication of a connection. The user ID of the connection stays the same.</summary>
 /// <param name="ConnectionId">The ID of the connection.</param>
 /// <param name="UserId">The ID of the user. The user of the connection must have the same ID.</param>
 /// <param name="HomeGroup">
-/// The group of the URL that the connection must have. Null if the connection may have any URL.
+/// The home group that the connection must have. Null accepts a connection with any home group.
 /// </param>
 /// <param name="User">The user with the new claims.</param>
 /// <param name="Expires">

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Connections;
 /// </summary>
 /// <remarks>
 /// A connection keeps its monitor when the client reconnects. Otherwise, a client that reconnects often could postpone
-/// the next call of the revalidator, or drop the result of a running call.
+/// the next call of the revalidator, or make the server ignore the result of a running call.
 /// </remarks>
 sealed class AuthenticationMonitor : IDisposable
 {
@@ -21,8 +21,8 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // These times are in ticks of UTC. After _expires has the value Ended, _expires never changes, because the server
-    // closes the connection.
+    // These times are UTC ticks. After _expires has the value Ended, _expires never changes, because the server closes
+    // the connection.
     long _expires;
     long _nextRevalidation;
     int _isChecking;
@@ -60,8 +60,8 @@ sealed class AuthenticationMonitor : IDisposable
     }
 
     /// <summary>
-    /// Sets the time at which the authentication expires, after the client has reconnected. Null if the authentication
-    /// never expires.
+    /// Sets the expiration and the cookie of the newest request. Null for <paramref name="expires"/> means that the
+    /// authentication never expires.
     /// </summary>
     public void SetExpiration(DateTimeOffset? expires, RenewableTicket? ticket)
     {
@@ -70,8 +70,8 @@ sealed class AuthenticationMonitor : IDisposable
     }
 
     /// <summary>
-    /// Replaces the time at which the authentication expires. Null if the authentication never expires. Returns false
-    /// if the authentication has already expired, so that the server closes the connection.
+    /// Replaces the time at which the authentication expires. Null means that the authentication never expires. Returns
+    /// false if the server already closes the connection because of an expired or rejected authentication.
     /// </summary>
     public bool TryExtend(DateTimeOffset? expires)
     {
@@ -99,7 +99,7 @@ sealed class AuthenticationMonitor : IDisposable
         else Volatile.Write(ref _isChecking, 0);
     }
 
-    /// <summary>Cancels a running check. The connection calls this method when it ends.</summary>
+    /// <summary>Cancels a running check. The connection calls this method when the connection ends.</summary>
     public void Dispose()
     {
         try
@@ -144,16 +144,17 @@ sealed class AuthenticationMonitor : IDisposable
             var expires = Volatile.Read(ref _expires);
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
-                // The revalidator accepted an expired authentication. From now on, only the revalidator can end the
-                // connection. If the client has reconnected in the meantime, the new authentication still expires.
+                // The revalidator accepted an expired authentication. From now on, the authentication ends only when
+                // the revalidator rejects the connection. If the client has reconnected in the meantime, the new
+                // authentication still expires.
                 if (Now >= expires) Interlocked.CompareExchange(ref _expires, Never, expires);
                 ScheduleRevalidation();
                 Volatile.Write(ref _isChecking, 0);
             }
             else if (!_ended.IsCancellationRequested)
             {
-                // This answer also ends an authentication that another request has extended during the check.
-                // Otherwise, a client could extend its authentication repeatedly, and avoid each refusal.
+                // The rejection also ends an authentication that another request has extended during the check.
+                // Otherwise, a client could avoid every rejection by extending its authentication repeatedly.
                 Volatile.Write(ref _expires, Ended);
                 Expire();
             }

@@ -179,14 +179,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// True if a connect filter has set the user. The connection then keeps this user and its expiration after a
-    /// reconnect, because a reconnect runs no connect filter.
+    /// True if a connect filter has set the user. After a reconnect, the connection keeps this user and the expiration
+    /// of the authentication, because a reconnect runs no connect filter.
     /// </summary>
     public bool IsUserSetByFilter { get; private set; }
 
     /// <summary>
-    /// True if the app has extended the authentication. A reconnect may then use an older authentication, because the
-    /// URL of a client can contain its first token. So the connection keeps the newer authentication.
+    /// True if the app has extended the authentication. The request of a reconnect may contain an older authentication,
+    /// because its URL can still contain the first token. So the connection keeps the newer authentication.
     /// </summary>
     public bool IsExtended { get; private set; }
 
@@ -201,7 +201,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // If a filter has set the user or the app has extended the authentication, the request that reconnects can be
         // anonymous. The reconnection token proves the identity.
         if ((IsUserSetByFilter || IsExtended) && request.UserId is null && !isAuthenticated) return true;
-        // An anonymous request must not replace an authenticated user without an ID.
+        // An anonymous request must not replace an authenticated user that has no ID.
         return request.UserId == UserId && (isAuthenticated || _user is not { Identity.IsAuthenticated: true });
     }
 
@@ -296,7 +296,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         SubscriptionFilter? filter = null,
         CancellationToken cancellationToken = default)
     {
-        // The group of all connections has the same filters as the home group.
+        // The filter in the URL applies to the home group and to the group of all connections.
         var isOfUrl = group == HomeGroup || group == GroupName.Everyone;
         var filters = new MembershipFilters(filter, isOfUrl ? Volatile.Read(ref _filters)?.FromUrl : null);
         return _memberships.JoinAsync(this, group, replay, filters, cancellationToken);
@@ -329,8 +329,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// True if the filter of the membership accepts a message of the group. If the delegate of the filter throws an
-    /// exception, the server closes this connection.
+    /// True if the membership has no filter, or if its filter accepts the message. If the delegate of the filter throws
+    /// an exception, the server closes this connection.
     /// </summary>
     public bool Accepts(string group, Message message)
     {
@@ -371,7 +371,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// earlier messages. So a sender that awaits each call never exceeds
     /// <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </summary>
-    /// <returns>False if the connection is closed or its client is gone.</returns>
+    /// <returns>False if the connection is closing or has ended, or if the client is gone.</returns>
     public ValueTask<bool> SendAsync(Message message, EntryMetadata? metadata, CancellationToken cancellationToken)
     {
         if (IsGone) return new(false);
@@ -465,7 +465,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
     }
 
-    /// <summary>Closes the connection as if its authentication had expired.</summary>
+    /// <summary>Closes the connection with the end reason <see cref="EndReason.AuthenticationExpired"/>.</summary>
     public void ExpireAuthentication() => Close(
         EndReason.AuthenticationExpired, WebSocketCloseStatus.PolicyViolation, CloseReasons.AuthenticationExpired);
 
@@ -492,7 +492,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
 
         if (Writer.ClosingStatus is null) Volatile.Write(ref _endReason, NotEnding);
-        // The close timeout may have ended while there was no transport to abort. So start the timeout again.
+        // The close timeout may have ended while the connection had no transport to abort. So start the timeout again.
         else _closeTimer?.Change(Settings.CloseTimeout, Timeout.InfiniteTimeSpan);
         // The old request may end now.
         Session!.OnTakenOver(token);
@@ -620,7 +620,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>True if the client will not receive a message that the server sends now.</summary>
     bool IsGone => HasLeft || Writer.ClosingStatus is not null || (!CanReconnect && IsDisconnected);
 
-    /// <summary>True if the current transport sends no more messages.</summary>
+    /// <summary>True if the connection has no transport, or if its transport sends no more messages.</summary>
     bool IsDisconnected =>
         Volatile.Read(ref _transport) is not { IsAborting: false } || Writer.IsCloseFrameSent;
 

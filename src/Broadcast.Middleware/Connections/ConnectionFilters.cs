@@ -3,15 +3,15 @@ using Broadcast.Middleware.Delivery;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// The subscription filters of a connection. A connection creates this object when it gets its first filter. The lock
-/// of <c>Connection.JoinedGroups</c> guards the filters of the app.
+/// The subscription filters of a connection. A connection creates the object for its first filter. The lock of
+/// <c>Connection.JoinedGroups</c> guards the filters of the app.
 /// </summary>
 /// <param name="fromUrl">The filter in the URL of the client. Null if the URL has no filter.</param>
 sealed class ConnectionFilters(SubscriptionFilter? fromUrl)
 {
     readonly Dictionary<string, SubscriptionFilter> _fromServer = new(StringComparer.Ordinal);
 
-    /// <summary>The filter that the client has chosen for the group of its URL.</summary>
+    /// <summary>The filter that the client has chosen in its URL.</summary>
     public SubscriptionFilter? FromUrl => fromUrl;
 
     /// <summary>

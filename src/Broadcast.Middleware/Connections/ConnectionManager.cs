@@ -222,8 +222,8 @@ sealed class ConnectionManager : IDisposable
     /// method closes the connection and returns false. The method also returns false if the connection has ended.
     /// </summary>
     /// <remarks>
-    /// Invariant: the change holds the membership lock. So a call of <see cref="Remove"/> before the change prevents
-    /// the change, and any later call uses the new user.
+    /// Invariant: this method holds the membership lock during the change. So a call of <see cref="Remove"/> before the
+    /// change prevents the change, and any later call uses the new user.
     /// </remarks>
     /// <param name="connection">The connection.</param>
     /// <param name="user">The user.</param>
@@ -285,8 +285,8 @@ sealed class ConnectionManager : IDisposable
         // connection.
         _limits.Leave(connection.UserId, connection.CountedAddress);
         Unregister(connection);
-        // Call the observer after the registry. A presence watcher that starts now does not list the connection, and
-        // the observer notifies earlier watchers.
+        // Call the observer after the registry. Otherwise, a presence watcher that starts between the two calls would
+        // list the connection and receive no notice of its removal.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 

@@ -15,6 +15,6 @@ enum ConnectionState : byte
     /// <summary>The connection has left all groups and cannot join a group.</summary>
     Left,
 
-    /// <summary>The connection no longer uses its transport.</summary>
+    /// <summary>The connection has ended and has released its transport.</summary>
     Ended,
 }

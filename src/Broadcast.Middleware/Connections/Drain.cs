@@ -5,8 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes all connections with close code 1001 when the app shuts down. The drain spreads the closes over time, so that
-/// not all clients connect to another node at once. At the end, the drain aborts the remaining connections.
+/// Closes all connections with close code 1001 when the app shuts down. The drain spreads the close frames over time,
+/// so that not all clients connect to another node at once. At the end, the drain aborts the remaining connections.
 /// </summary>
 /// <remarks>
 /// The host also waits for the drain. Kestrel waits for open requests, and the listener of this library waits for the

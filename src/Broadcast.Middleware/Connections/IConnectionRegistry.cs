@@ -41,7 +41,8 @@ public interface IConnectionRegistry
 
     /// <summary>Adds a connection to a group. Creates the group if necessary.</summary>
     /// <returns>
-    /// False if the registry refuses the join, already lists the member, or does not know the connection.
+    /// False if the registry refuses the join, already lists the connection as a member, or does not know the
+    /// connection.
     /// </returns>
     bool TryJoin(IBroadcastConnection connection, string group);
 

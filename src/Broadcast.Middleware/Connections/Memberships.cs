@@ -5,7 +5,7 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>Joins connections to groups and removes them from groups. One object serves all connections.</summary>
+/// <summary>Joins connections to groups and removes them from groups. All connections share one instance.</summary>
 /// <remarks>
 /// Invariant: code takes the locks in this order: memberships of the connection, registry, log of the group, presence.
 /// A join or leave holds the membership lock during all steps. So the registry and the logs record joins and leaves in
@@ -88,7 +88,8 @@ sealed class Memberships(
     }
 
     /// <summary>
-    /// Opens the private log of a connection. If two threads call this method at the same time, both get the same log.
+    /// Opens the private log of a connection. If two threads call this method at the same time, both threads get the
+    /// same log.
     /// </summary>
     public PrivateLog OpenPrivateLog(Connection connection, ref PrivateLog? privateLog)
     {
@@ -131,7 +132,7 @@ sealed class Memberships(
     }
 
     /// <summary>
-    /// Tries to join a group. Returns false if another thread has removed the group. Releases the group if the
+    /// Tries to join a group. Returns false only if another thread has removed the group. Releases the group if the
     /// connection did not join.
     /// </summary>
     bool TryJoin(Connection connection, Group group, in JoinOptions options, out JoinResult result)

@@ -21,7 +21,9 @@ sealed class PrivateLog(MessageLog log, Cursor cursor)
     /// Appends a message if no sender waits, and if all unread messages together with this message have at most
     /// <paramref name="maxBytes"/>.
     /// </summary>
-    /// <returns>False if the log has no room. An empty log always has room.</returns>
+    /// <returns>
+    /// False if a sender waits or the log has no room. A log without unread messages always has room.
+    /// </returns>
     public bool TryAppend(Message message, EntryMetadata? metadata, long maxBytes)
     {
         lock (log.Gate) return _newestSender is null && TryAppendLocked(message, metadata, maxBytes);
@@ -61,7 +63,7 @@ sealed class PrivateLog(MessageLog log, Cursor cursor)
 
     /// <summary>
     /// Returns a task that completes when the log may have room, or when the connection may have ended. After this
-    /// call, call <c>Post</c> of the writer.
+    /// call, call <c>Post</c> of the writer, so that the pump can complete the task.
     /// </summary>
     public Task WaitForRoomAsync()
     {

@@ -32,15 +32,16 @@ sealed class ReconnectSession(
     // The token that the client receives on the current transport. Null for the first transport.
     string? _transportToken;
 
-    // The claim of a new request, which waits until the current request ends. Not null in the states Claimed and
-    // TakingOverClaimed.
+    // Completes when the new request owns the connection, or when the session rejects the claim. Not null in the states
+    // Claimed and TakingOverClaimed.
     TaskCompletionSource<bool>? _claim;
 
-    // The old request that waits for a claim. Not null in the state Disconnected.
+    // Completes when a new request claims the connection, or when the client can no longer reconnect. Not null in the
+    // state Disconnected.
     TaskCompletionSource<bool>? _wait;
 
-    // The old request that waits until the new request has taken over. Not null in the states TakingOver and
-    // TakingOverClaimed.
+    // Completes when the new request has taken over, or when the connection ends. The old request can then end. Not
+    // null in the states TakingOver and TakingOverClaimed.
     TaskCompletionSource? _takeover;
 
     /// <summary>The token that the client receives when it connects.</summary>

@@ -35,7 +35,7 @@ static class CloseStatus
     public static bool IsShort(string? reason) =>
         reason is null || Encoding.UTF8.GetByteCount(reason) <= MaxReasonBytes;
 
-    /// <summary>Returns true if a frame may contain the close code (RFC 6455, section 7.4).</summary>
+    /// <summary>Returns true if a close frame may contain the close code (RFC 6455, section 7.4).</summary>
     public static bool IsSendable(WebSocketCloseStatus status) => (int)status switch
     {
         1004 or 1005 or 1006 or 1015 => false,

@@ -18,9 +18,9 @@ sealed class CompressionSettings(int threshold)
 
     /// <summary>
     /// Returns the compression for clients with a window of 2 to the power of <paramref name="bits"/> bytes. The result
-    /// may use a smaller window. There are only three sizes, so the server compresses a message at most three times for
-    /// each protocol and each value of <see cref="BroadcastOptions.CompressMessagesAbove"/>. The Python library
-    /// <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
+    /// may use a smaller window. The class uses only three window sizes. So the server compresses a message at most
+    /// three times for each protocol and each value of <see cref="BroadcastOptions.CompressMessagesAbove"/>. The Python
+    /// library <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
     /// </summary>
     public FrameCompression ForWindow(int bits) => bits switch
     {

@@ -117,8 +117,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     }
 
     /// <summary>
-    /// Ends the use of the sink. The task completes when the writer no longer uses the sink. A pending write delays the
-    /// task until the write completes or the transport is aborted.
+    /// Ends the use of the sink permanently. The task completes when the writer no longer uses the sink. A pending
+    /// write delays the task until the write completes or the transport is aborted.
     /// </summary>
     public Task DetachAsync()
     {
@@ -140,7 +140,9 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     /// </summary>
     public Task<bool> ResumeAsync(Sink sink, ReadOnlyMemory<byte> opening) => ChangeTransportAsync(new(sink, opening));
 
-    /// <summary>Sends an answer to a control frame of the client between two whole frames.</summary>
+    /// <summary>
+    /// Sends an answer to a control frame of the client. The writer sends the answer before further messages.
+    /// </summary>
     /// <remarks>The caller must wait for <see cref="ControlFrame.Sent"/> before the next call.</remarks>
     public void WriteControlFrame(ControlFrame frame)
     {
@@ -212,8 +214,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
             EndPendingWrite(pending);
         }
 
-        // The HTTP request must not end while a FrameSink still sends the close frame. An abort ends this send. Do not
-        // wait for other sinks, because the WebSocket of another server may ignore an abort.
+        // The HTTP request must not end while a FrameSink still sends the close frame. An abort of the transport ends
+        // this write. Do not wait for other sinks, because the WebSocket of another server may ignore an abort.
         if (_state == WriterState.Closing && _sink is FrameSink) return;
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
@@ -235,9 +237,9 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // The client may have missed messages of a log. Heartbeats detect a client that does not read, but they arrive
-        // through the group of all connections, and the log may belong to this group. So close the connection now. The
-        // close timeout then detects such a client.
+        // A log has lost messages that the client needs. If the log belongs to the group of all connections, the writer
+        // gets no more heartbeats. Without heartbeats, the server cannot detect a client that does not read. So close
+        // the connection now. The close timeout then ends the connection of such a client.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
 
@@ -468,7 +470,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     void OnCloseCompleted(CloseResult result)
     {
-        // After an error, the client may already use another transport.
+        // The client may have reconnected in the meantime. In this case, ignore the result of the old transport.
         if (result.Sink != _sink) return;
         if (result.Error is null) OnCloseFrameSent();
         else Fail(result.Error);

@@ -13,7 +13,7 @@ namespace Broadcast.Middleware.Delivery;
 sealed class EndpointSettings(
     BroadcastEndpointOptions options, int maxBacklogBytes, CompressionSettings? compression = null)
 {
-    /// <summary>The settings of an endpoint without its own options.</summary>
+    /// <summary>Creates the settings of an endpoint that has no options of its own.</summary>
     public EndpointSettings(BroadcastOptions options)
         : this(new BroadcastEndpointOptions(options), options.MaxBacklogBytes)
     {

@@ -40,8 +40,8 @@ sealed class EventStreamEncoder : EntryEncoder
     }
 
     /// <summary>
-    /// The event ID of a final close. A browser sends this ID when the browser reconnects. The server then answers with
-    /// 204, and the browser stops (HTML Standard, section 9.2.3).
+    /// The ID of a close event after which the client must not reconnect. A browser still sends one request with this
+    /// ID. The server answers with 204, and the browser then stops (HTML Standard, section 9.2.3).
     /// </summary>
     public const string FinalId = "closed";
 
@@ -54,7 +54,8 @@ sealed class EventStreamEncoder : EntryEncoder
     }
 
     /// <summary>
-    /// Encodes a heartbeat. A page cannot see a comment, but the page can see this event. The text has no line break.
+    /// Encodes a heartbeat message as an event, because the script of a page receives events but no comments. The text
+    /// has no line break.
     /// </summary>
     public static ReadOnlyMemory<byte> EncodeHeartbeat(string text) =>
         Encoding.UTF8.GetBytes($"event: heartbeat\ndata: {text}\n\n");

@@ -61,10 +61,13 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner
         return response.Body.WriteAsync((byte[])[.. opening, .. frames.Span]);
     }
 
-    /// <summary>Sends the close event, or an HTTP status if the server has sent nothing yet.</summary>
+    /// <summary>
+    /// Sends the close event. If the client must not reconnect and the server has sent nothing yet, the method sends an
+    /// HTTP status instead.
+    /// </summary>
     /// <remarks>
-    /// After the end of a stream, a browser reconnects. The HTTP status or the event ID of a final close stops the
-    /// browser.
+    /// A browser reconnects after the end of a stream. The HTTP status or the event ID
+    /// <see cref="EventStreamEncoder.FinalId"/> prevents further reconnects.
     /// </remarks>
     public override async Task CloseAsync(WebSocketCloseStatus status, string? reason)
     {

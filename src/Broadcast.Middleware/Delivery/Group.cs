@@ -157,10 +157,12 @@ sealed class Group
     /// </param>
     /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
-    /// <param name="clock">Numbers the message.</param>
-    /// <returns>The number of memberships, or null if another thread has removed a group with a history.</returns>
+    /// <param name="clock">Assigns the sequence number of the message.</param>
+    /// <returns>
+    /// The sum of the member counts of all groups, or null if another thread has removed a group that keeps messages.
+    /// </returns>
     /// <exception cref="InvalidOperationException">
-    /// A group cannot retain the message. No group has then appended the message.
+    /// A group cannot retain the message. In this case, no group appends the message.
     /// </exception>
     public static int? Publish(
         IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
@@ -187,7 +189,7 @@ sealed class Group
             }
 
             // While this method holds all locks, these groups get no other message and no member joins or leaves. So
-            // the numbers in each log are in order.
+            // the sequence numbers in each log are in order.
             var sequence = clock.Next();
             for (var i = 0; i < groups.Count; i++)
             {
@@ -216,7 +218,9 @@ sealed class Group
     /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="age">The time since the publish.</param>
-    /// <param name="createCopy">Describes the copy at a position. Null if the message is only for this group.</param>
+    /// <param name="createCopy">
+    /// Creates the <see cref="EntryCopy"/> for a position. Null if the message is only for this group.
+    /// </param>
     public void Append(Message message, EntryMetadata? metadata, TimeSpan age, Func<Position, EntryCopy>? createCopy)
     {
         GroupShard[] shards;
@@ -247,7 +251,8 @@ sealed class Group
     }
 
     /// <summary>
-    /// Marks the next messages as lost. The reader of each member detects the loss at the end of the log.
+    /// Records that the cluster has lost the next messages, and removes the group. The reader of each member detects
+    /// the loss at the end of the log.
     /// </summary>
     public void Break()
     {
@@ -319,8 +324,8 @@ sealed class Group
     }
 
     /// <summary>
-    /// Announces the next message to readers of many logs. Call this method before the message gets its sequence
-    /// number.
+    /// Announces the next message to readers that each read many logs: see <see cref="TrackedCursors"/>. Call this
+    /// method before the message gets its sequence number.
     /// </summary>
     /// <remarks>
     /// A reader that finds no message stops checking the log, unless an append is in progress. So mark the append

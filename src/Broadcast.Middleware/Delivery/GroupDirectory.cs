@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Delivery;
 /// The groups of this node. The directory creates a group for the first join, or for the first message that the group
 /// must keep for later members. The directory removes a group that has no members and keeps no messages.
 /// </summary>
-/// <param name="clock">Numbers the messages of all groups.</param>
+/// <param name="clock">Assigns sequence numbers to the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
 /// <param name="maxEmptyGroups">See <see cref="BroadcastOptions.MaxEmptyGroups"/>.</param>
 /// <param name="time">The time provider.</param>
@@ -62,7 +62,10 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
     }
 
-    /// <summary>Publishes to one group. A group without members and history drops the message.</summary>
+    /// <summary>
+    /// Publishes to one group. If the group has no members and does not keep the message for later members, the server
+    /// drops the message.
+    /// </summary>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
         while (FindForPublish(name, message) is { } group)

@@ -93,8 +93,8 @@ sealed class GroupReader(
     }
 
     /// <summary>
-    /// Waits until <see cref="TryRead"/> finds an item. The result is false at the end. The consumer must wait for this
-    /// task before the next call of any method.
+    /// Waits until <see cref="TryRead"/> finds an item. The result is false if the reader has ended. The consumer must
+    /// wait for this task before the next call of any method.
     /// </summary>
     public ValueTask<bool> WaitAsync()
     {
@@ -104,7 +104,9 @@ sealed class GroupReader(
         return new(this, _next.Version);
     }
 
-    /// <summary>Returns the next item that is available now, and copies its payload.</summary>
+    /// <summary>
+    /// Takes the next available item and copies its payload. Returns false if no item is available now.
+    /// </summary>
     public bool TryRead(out ReceivedMessage item)
     {
         if (_gap is { } gap)
@@ -267,7 +269,7 @@ sealed class GroupReader(
         if (_hasEnded) return;
         (_hasEnded, _error) = (true, error);
         reader.Close();
-        // A pump must not wait, and the end of a group may run code of a backplane.
+        // The pump must not wait, and the release of a group may run code of a backplane.
         ThreadPool.UnsafeQueueUserWorkItem(static reader => reader.Leave(), this, preferLocal: false);
     }
 

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="pumps">The pumps that run the readers.</param>
 /// <param name="groups">Provides the groups.</param>
 /// <param name="directory">Tracks the groups of this node.</param>
-/// <param name="clock">Numbers the messages.</param>
+/// <param name="clock">Assigns sequence numbers to messages.</param>
 /// <param name="maxBacklog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="metrics">Counts readers and dropped messages.</param>
 /// <param name="applicationStopping">

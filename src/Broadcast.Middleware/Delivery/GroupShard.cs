@@ -106,8 +106,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
             if (prefetched == 0) prefetched = PrefetchNext();
             prefetched--;
             var cursor = _cursors[_next++];
-            // The group also posts its shards when there is no new message, for example after the end of an idle block.
-            // Then no announcement has activated the tracked cursors, so activate the cursor here.
+            // The group also posts its shards without a new message, for example after the log has ended an idle block.
+            // In this case, no announcement has activated the tracked cursors. So activate the cursor here.
             if (cursor is { IsTracked: true, IsActive: false }) cursor.Subscriber.OnAnnounced(cursor);
             cursor.Subscriber.OnNewMessages();
         }

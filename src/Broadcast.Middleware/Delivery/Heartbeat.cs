@@ -41,17 +41,18 @@ sealed class Heartbeat : IDisposable
     /// <summary>The number of the newest beat.</summary>
     public int Beat => Volatile.Read(ref _beat);
 
-    /// <summary>The number of beats in a time, rounded up.</summary>
+    /// <summary>Returns the number of beats in a time span, rounded up. The result is at least 1.</summary>
     public int CountBeats(TimeSpan time) => (int)Math.Max(1, Math.Ceiling(time / _interval));
 
     /// <summary>The number of milliseconds since the creation of the heartbeat.</summary>
     /// <remarks>
-    /// A time since the start of the clock is a large number. A double stores this number with less precision, so the
-    /// result could be one millisecond too small. The heartbeat would then notice a timeout one beat late.
+    /// The time since the start of the system clock would be a much larger number. A double stores a larger number with
+    /// less precision, so the result could be one millisecond too small. The heartbeat would then notice a timeout one
+    /// beat late.
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
-    /// <summary>The number of writers that have not joined the group of all connections.</summary>
+    /// <summary>The number of writers whose connections have not joined the group of all connections.</summary>
     public int JoiningWriters => _joiningWriters.Count;
 
     /// <summary>
@@ -83,8 +84,8 @@ sealed class Heartbeat : IDisposable
     }
 
     /// <summary>
-    /// Shortens the interval to at most a quarter of each timeout. The heartbeat then notices a timeout late by at most
-    /// a quarter of the timeout.
+    /// Shortens the interval to at most a quarter of each timeout, but not below <see cref="MinInterval"/>. The
+    /// heartbeat then notices a timeout at most one interval late.
     /// </summary>
     void Shorten(ReadOnlySpan<TimeSpan> timeouts)
     {

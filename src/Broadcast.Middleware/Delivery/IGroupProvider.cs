@@ -10,7 +10,8 @@ interface IGroupProvider
     bool CanAcquire(string name);
 
     /// <summary>
-    /// Returns a group. The group stays on this node until each acquire has a matching <see cref="Release"/>.
+    /// Returns a group. The group stays on this node until the caller has called <see cref="Release"/> once for each
+    /// call of this method.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     ValueTask<Group> AcquireAsync(string name, CancellationToken cancellationToken);

@@ -17,8 +17,8 @@ namespace Broadcast.Middleware.Delivery;
 /// <remarks>
 /// <para>
 /// Call <see cref="ReadAsync"/> and <see cref="Take"/> in turn. <see cref="ReadAsync"/> returns the task of the input
-/// itself. So while a connection is idle, this class keeps no async state machine in memory, and no buffer after
-/// <see cref="Release"/>. Invariant: only one thread at a time uses the reader.
+/// itself. So an idle connection keeps no async state machine of this class in memory. After <see cref="Release"/>, the
+/// connection also keeps no buffer. Invariant: only one thread at a time uses the reader.
 /// </para>
 /// <para>A frame of a client can be much larger than a buffer. So the reader consumes a payload in pieces.</para>
 /// </remarks>
@@ -36,19 +36,19 @@ sealed class MessageReader(PipeReader input, bool isMasked)
 
     byte[] _buffer = [];
     byte[]? _pong;
-    MessageInflater? _inflater; // The first byte of a compressed payload creates the inflater.
+    MessageInflater? _inflater; // Null until the payload of a compressed message arrives.
     int _length;
     int _validLength; // The number of text bytes that the reader has checked.
     int _smallFragments;
     int _reads;
-    ulong _compressedLength; // The sum of the payload sizes of the frames. Used for a compressed message.
+    ulong _compressedLength; // The sum of the payload sizes of the frames. Only compressed messages need this sum.
     ulong _remaining; // The number of payload bytes that the frame still needs.
     uint _mask; // The mask of the next payload byte is in the lowest byte.
     MessagePart _part;
     bool _isCompressed;
     bool _isFinal; // True if the current frame is the last frame of the message.
 
-    /// <summary>The largest message in bytes.</summary>
+    /// <summary>The maximum size of a message in bytes.</summary>
     public required int MaxMessageBytes { get; init; }
 
     /// <summary>See <see cref="BroadcastOptions.MaxSmallFragments"/>.</summary>
@@ -267,8 +267,8 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     }
 
     /// <summary>
-    /// Reads the available bytes of a payload. The result <see cref="ReceivedItem.Nothing"/> means that no problem was
-    /// found.
+    /// Reads the available bytes of a payload. The result <see cref="ReceivedItem.Nothing"/> means that the reader
+    /// found no problem.
     /// </summary>
     ReceivedItem ReadPayload(ref ReadOnlySequence<byte> unread)
     {

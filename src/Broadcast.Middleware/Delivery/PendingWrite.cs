@@ -30,7 +30,7 @@ sealed class PendingWrite
     /// <summary>The time of the last heartbeat that noticed progress, or the start of the write.</summary>
     public long ProgressedAt { get; set; }
 
-    /// <summary>See <see cref="Sink.Acknowledged"/>.</summary>
+    /// <summary>The value of <see cref="Sink.Acknowledged"/> at the last progress.</summary>
     public long Acknowledged { get; set; }
 
     /// <summary>

@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Moves messages from logs to connections. There is one pump for each processor, and each connection belongs to one
-/// pump. Invariant: a pump runs on one thread at a time. Therefore the output state of a connection needs no lock.
+/// Moves messages from logs to connections. Each processor has one pump, and each connection belongs to one pump.
+/// Invariant: a pump runs on one thread at a time. Therefore the output state of a connection needs no lock.
 /// </summary>
 /// <param name="schedule">Runs the work item soon on another thread.</param>
 sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
@@ -17,7 +17,7 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     const int ItemsPerTurn = 64;
 
     readonly ConcurrentQueue<PumpItem> _queue = new();
-    TrackedCursors? _announced; // The first item of a list. Any thread adds items.
+    TrackedCursors? _announced; // The first item of a list. Any thread may add items.
     RunBuffer? _runBuffer;
     int _state = Idle;
     int _connections;

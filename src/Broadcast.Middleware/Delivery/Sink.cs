@@ -16,7 +16,9 @@ abstract class Sink
     /// <inheritdoc cref="ILogSubscriber.Prefetch"/>
     public virtual int Prefetch() => 0;
 
-    /// <summary>Sends consecutive whole frames. The memory does not change until the task completes.</summary>
+    /// <summary>
+    /// Sends consecutive whole frames. The caller must not change the memory until the task completes.
+    /// </summary>
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
 
     /// <summary>

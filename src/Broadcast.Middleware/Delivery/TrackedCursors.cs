@@ -3,8 +3,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The cursors of a shard whose readers read many logs. The group announces each message to these cursors, so that
-/// their readers need not check every log.
+/// The cursors of one shard that belong to readers of many logs. The group announces each message to these cursors, so
+/// that their readers need not check every log.
 /// </summary>
 /// <remarks>
 /// Invariant: a thread announces a message before the message gets its sequence number. Only the thread of the pump

@@ -11,7 +11,7 @@ namespace Broadcast.Middleware.Diagnostics;
 /// </summary>
 /// <remarks>
 /// Invariant: without a listener, a message costs only the check of <see cref="IsActive"/> and allocates no memory. No
-/// method creates a span for a single delivery.
+/// method creates a span for each recipient of a message.
 /// </remarks>
 sealed class BroadcastTracing : IDisposable
 {
@@ -37,8 +37,8 @@ sealed class BroadcastTracing : IDisposable
     public bool IsActive => _source.HasListeners();
 
     /// <summary>
-    /// The <c>traceparent</c> (W3C Trace Context) of the current span, for a message to other nodes. Null if no
-    /// listener exists or the span is not sampled.
+    /// The <c>traceparent</c> (W3C Trace Context) of the current span, for a message to other nodes. Null without a
+    /// listener or without a sampled span.
     /// </summary>
     public string? TraceParent =>
         IsActive && Activity.Current is { Recorded: true, IdFormat: ActivityIdFormat.W3C } span ? span.Id : null;
@@ -101,7 +101,10 @@ sealed class BroadcastTracing : IDisposable
     /// </summary>
     public DateTimeOffset GetTime() => IsActive ? TimeProvider.System.GetUtcNow() : default;
 
-    /// <summary>Adds the tags that are known after the filters have run.</summary>
+    /// <summary>
+    /// Adds the recipients and the message ID as tags. Call this method after the filters, because a filter can change
+    /// these values.
+    /// </summary>
     /// <param name="span">The span.</param>
     /// <param name="recipients">The kind of the recipients.</param>
     /// <param name="destination">The group. Null if the recipients are not exactly one group.</param>

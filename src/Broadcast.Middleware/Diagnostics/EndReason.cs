@@ -21,7 +21,7 @@ enum EndReason
     /// <summary>A message exceeded a size limit.</summary>
     MessageTooBig,
 
-    /// <summary>The client exceeded its message rate.</summary>
+    /// <summary>The client sent too many messages per second.</summary>
     RateLimited,
 
     /// <summary>The client did not send its first message in time.</summary>

@@ -7,7 +7,9 @@ enum RefusalReason
 {
     None,
 
-    /// <summary>The request is not a WebSocket handshake, or the URL does not result in a valid group name.</summary>
+    /// <summary>
+    /// The request is invalid. For example, the request is not a WebSocket handshake, or the group name is invalid.
+    /// </summary>
     BadRequest,
 
     /// <summary>The origin of the page is not allowed.</summary>

@@ -14,7 +14,7 @@ namespace Broadcast.Middleware;
 /// </remarks>
 public sealed class ConnectContext : FilterContext
 {
-    // The server sets these fields. The fields are null if the app constructs the context for a unit test.
+    // The server sets the next three fields. These fields are null if the app constructs the context for a unit test.
     readonly ConnectionManager? _connections;
     readonly UserIds? _userIds;
     readonly IFirstMessageReceiver? _receiver; // Also null for an event stream.
@@ -61,15 +61,15 @@ public sealed class ConnectContext : FilterContext
 
     /// <summary>
     /// The history that the connection receives first. The default is <see cref="GroupOptions.ReplayOnJoin"/> of the
-    /// group. For an event stream with a <c>Last-Event-ID</c>, the default is every message after that ID. For a raw
-    /// WebSocket client with the query parameter <c>after</c>, the default is every message after that position.
+    /// home group. For an event stream with a <c>Last-Event-ID</c>, the default is every message after that ID. For a
+    /// raw WebSocket client with the query parameter <c>after</c>, the default is every message after that position.
     /// </summary>
     public Replay Replay { get; set; }
 
     /// <summary>
-    /// Selects the messages that the connection receives from its home group, and from messages to
-    /// <see cref="Recipients.Everyone"/>. The client cannot remove this filter. If the client also chooses a filter
-    /// (see <see cref="BroadcastOptions.AllowClientFilters"/>), both filters must accept a message. The filter does not
+    /// Selects which messages to the home group and to <see cref="Recipients.Everyone"/> the connection receives. The
+    /// client cannot remove this filter. If the client also chooses a filter (see
+    /// <see cref="BroadcastOptions.AllowClientFilters"/>), both filters must accept a message. The filter does not
     /// apply to messages to the user or to the connection. Default: null, which accepts every message.
     /// </summary>
     public SubscriptionFilter? Filter { get; set; }
@@ -96,8 +96,8 @@ public sealed class ConnectContext : FilterContext
         if (_receiver is not null) return _receiver.ReceiveFirstAsync();
         if (_messages is not null) return new(_messages.TryDequeue(out var message) ? message : null);
         throw new InvalidOperationException(
-            "An event stream sends no messages. Call ReceiveAsync only if HttpContext.Request.Headers.Accept does " +
-            "not contain text/event-stream.");
+            "A client with an event stream sends no messages. Call ReceiveAsync only if " +
+            "HttpContext.Request.Headers.Accept does not contain text/event-stream.");
     }
 
     /// <summary>

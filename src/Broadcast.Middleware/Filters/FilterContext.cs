@@ -7,10 +7,10 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The context of one call of a filter.</summary>
+/// <summary>The context that all filters receive for one event (a connect, a message or a disconnect).</summary>
 public abstract class FilterContext
 {
-    // The server sets these two fields. Both fields are null if the app constructs the context for a unit test.
+    // The server sets the next two fields. Both fields are null if the app constructs the context for a unit test.
     readonly Connection? _connection;
     readonly FilterActions? _actions;
     IServiceProvider? _services;
@@ -41,8 +41,8 @@ public abstract class FilterContext
     public IBroadcaster Broadcaster { get; }
 
     /// <summary>
-    /// The services of this event. Each connect, message and disconnect has its own scope. The server creates the scope
-    /// when a filter first uses this property, and disposes the scope after the last filter.
+    /// The services of this event (a connect, a message or a disconnect). Each event has its own scope. The server
+    /// creates the scope when a filter first uses this property, and disposes the scope after the last filter.
     /// </summary>
     /// <exception cref="InvalidOperationException">The app constructed the context without services.</exception>
     public IServiceProvider Services
@@ -64,7 +64,9 @@ public abstract class FilterContext
     /// <summary>Adds this connection to a group.</summary>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
-    /// <returns>False if the connection is already a member or the registry refuses the join.</returns>
+    /// <returns>
+    /// False if the connection has ended or is already a member, or if the registry refuses the join.
+    /// </returns>
     /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, CancellationToken)" path="/exception"/>
     public ValueTask<bool> JoinAsync(string group, CancellationToken cancellationToken = default) =>
         Broadcaster.JoinAsync(Connection.Id, group, cancellationToken);
@@ -126,7 +128,9 @@ public abstract class FilterContext
             ? Broadcaster.PublishAsync(message, Recipients.Connection(Connection.Id), cancellationToken)
             : _actions.ReplyAsync(_connection!, message, cancellationToken);
 
-    /// <summary>Sends a text message to this connection only: see the overload with a message.</summary>
+    /// <summary>
+    /// Sends a text message to this connection only: see <see cref="ReplyAsync(Message, CancellationToken)"/>.
+    /// </summary>
     /// <param name="text">The text.</param>
     /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>
     /// <inheritdoc cref="ReplyAsync(Message, CancellationToken)" path="/remarks|/returns|/exception"/>

@@ -61,7 +61,8 @@ sealed class FilterPipeline
     public Task OnDisconnectAsync(DisconnectContext context) => RunAsync(context, _onDisconnect);
 
     /// <summary>
-    /// Runs the filters, and then disposes the service scope. Without a scope, this method allocates nothing.
+    /// Runs the filters, and then disposes the service scope. If the filters complete synchronously and use no scope,
+    /// this method allocates nothing.
     /// </summary>
     static Task RunAsync<TContext>(TContext context, FilterDelegate<TContext> run) where TContext : FilterContext
     {

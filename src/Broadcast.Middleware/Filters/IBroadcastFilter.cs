@@ -1,14 +1,15 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Runs around connects, messages and disconnects, as middleware runs around requests. A filter can act before and
-/// after <c>next</c>, change the context, or skip <c>next</c>. Implement the methods that you need.
+/// Runs code of the app when a client connects, sends a message or disconnects, as middleware does for HTTP requests. A
+/// filter can act before and after <c>next</c>, change the context, or skip <c>next</c>. Implement the methods that you
+/// need.
 /// </summary>
 /// <remarks>
 /// <para>
-/// Each connect, message and disconnect has its own service scope. A filter that you register by type comes from this
-/// scope, so the filter can use scoped services. A filter that you register as a delegate runs for all connections, so
-/// several calls of the delegate can run at the same time.
+/// Each event (a connect, a message or a disconnect) has its own service scope. If you add a filter class, the server
+/// gets the filter from this scope, so the filter can use scoped services. If you add a delegate, the delegate runs for
+/// all connections, so several calls of the delegate can run at the same time.
 /// </para>
 /// <para>
 /// The calls for one connection never overlap. While a filter runs, the server handles no other message of that

@@ -69,7 +69,9 @@ public sealed class MessageContext : FilterContext
     public void ExcludeSender() => Recipients =
         OwnConnection is { } connection ? Recipients.Except(connection.Self) : Recipients.Except(Connection.Id);
 
-    /// <summary>True if no filter changed the message. An unchanged message needs no validation.</summary>
+    /// <summary>
+    /// True if no filter changed the type, the payload or <c>IsJson</c>. The server then does not validate the message.
+    /// </summary>
     internal bool IsUnchanged => Message.Type == _received.Type
         && Message.IsJson == _received.IsJson && Message.Payload.Equals(_received.Payload);
 

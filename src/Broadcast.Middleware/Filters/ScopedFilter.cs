@@ -4,10 +4,11 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Filters;
 
 /// <summary>
-/// Runs a filter that the app registered by type. Each event gets a filter from its own service scope.
+/// Runs a filter class that the app has added. Each event (a connect, a message or a disconnect) gets a filter from its
+/// own service scope.
 /// </summary>
 /// <remarks>
-/// If the app registered the filter as a service, the scope provides the filter. Otherwise this class creates a filter
+/// If the filter class is a registered service, the scope provides the filter. Otherwise this class creates a filter
 /// for each event and disposes the filter afterwards.
 /// </remarks>
 sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>

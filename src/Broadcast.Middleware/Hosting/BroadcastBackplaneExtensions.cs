@@ -25,7 +25,9 @@ public static class BroadcastBackplaneExtensions
             "The delegate passed to AddBackplane returned null. Return a backplane.");
     }
 
-    /// <summary>Connects broadcasts of one process, for example the hosts of a test.</summary>
+    /// <summary>
+    /// Connects broadcasts in one process, for example the broadcasts of several hosts in a test.
+    /// </summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="cluster">The cluster that the broadcasts share.</param>
     public static IBroadcastBuilder AddInMemoryCluster(this IBroadcastBuilder builder, InMemoryCluster cluster)

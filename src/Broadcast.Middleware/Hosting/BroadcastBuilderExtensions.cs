@@ -10,7 +10,7 @@ namespace Microsoft.Extensions.DependencyInjection;
 /// </summary>
 public static class BroadcastBuilderExtensions
 {
-    /// <summary>Adds a filter for messages.</summary>
+    /// <summary>Adds a filter that runs for each message from a client.</summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="filter">Receives the context and the next step. The last step publishes the message.</param>
     public static IBroadcastBuilder Use(
@@ -20,7 +20,7 @@ public static class BroadcastBuilderExtensions
         return builder.Add(filters => filters.Add(new DelegateFilter { Message = filter }));
     }
 
-    /// <summary>Adds a filter for connects.</summary>
+    /// <summary>Adds a filter that runs when a client connects.</summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="filter">
     /// Receives the context and the next step. The last step adds the connection to its home group.
@@ -32,7 +32,7 @@ public static class BroadcastBuilderExtensions
         return builder.Add(filters => filters.Add(new DelegateFilter { Connect = filter }));
     }
 
-    /// <summary>Adds a filter for disconnects.</summary>
+    /// <summary>Adds a filter that runs after a connection has ended.</summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="filter">Receives the context and the next step.</param>
     public static IBroadcastBuilder UseDisconnect(
@@ -43,9 +43,9 @@ public static class BroadcastBuilderExtensions
     }
 
     /// <summary>
-    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
-    /// filter can use scoped services. If the filter is not a registered service, the server creates a new filter for
-    /// each event.
+    /// Adds a filter class. For each connect, message or disconnect, the server gets the filter from a separate service
+    /// scope, so the filter can use scoped services. If the class is not a registered service, the server creates a new
+    /// filter for each event.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
     public static IBroadcastBuilder Use<

@@ -17,8 +17,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
         (_endpoint, _filters) = (endpoint, filters);
 
     /// <summary>
-    /// Adds a filter for messages. The filter runs after the filters of the broadcast and after all filters that you
-    /// added earlier.
+    /// Adds a filter that runs for each message from a client. The filter runs after the filters of the broadcast and
+    /// after all filters that you added earlier.
     /// </summary>
     /// <param name="filter">Receives the context and the next step. The last step publishes the message.</param>
     public BroadcastEndpointConventionBuilder Use(
@@ -29,7 +29,7 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
         return this;
     }
 
-    /// <summary>Adds a filter for connects.</summary>
+    /// <summary>Adds a filter that runs when a client connects.</summary>
     /// <param name="filter">
     /// Receives the context and the next step. The last step adds the connection to its home group.
     /// </param>
@@ -41,7 +41,7 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
         return this;
     }
 
-    /// <summary>Adds a filter for disconnects.</summary>
+    /// <summary>Adds a filter that runs after a connection has ended.</summary>
     /// <param name="filter">Receives the context and the next step.</param>
     public BroadcastEndpointConventionBuilder UseDisconnect(
         Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
@@ -52,9 +52,9 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     }
 
     /// <summary>
-    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
-    /// filter can use scoped services. If the filter is not a registered service, the server creates a new filter for
-    /// each event.
+    /// Adds a filter class. For each connect, message or disconnect, the server gets the filter from a separate service
+    /// scope, so the filter can use scoped services. If the class is not a registered service, the server creates a new
+    /// filter for each event.
     /// </summary>
     public BroadcastEndpointConventionBuilder Use<
         [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()

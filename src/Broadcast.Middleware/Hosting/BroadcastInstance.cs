@@ -132,7 +132,10 @@ sealed class BroadcastInstance : IDisposable
     /// <summary>True if the app runs in the environment Development.</summary>
     public bool IsDevelopment { get; init; }
 
-    /// <summary>Creates a broadcast of an app. The app may register services for this broadcast.</summary>
+    /// <summary>
+    /// Creates a broadcast that the app has added. The broadcast uses services of the app, such as a registry or a
+    /// backplane.
+    /// </summary>
     public static BroadcastInstance Create(IServiceProvider services, string name) => Create(
         services,
         name,
@@ -171,11 +174,11 @@ sealed class BroadcastInstance : IDisposable
     /// other service that the app may have registered for a broadcast.
     /// </summary>
     /// <param name="services">The services of the app.</param>
-    /// <param name="name">The name in the categories of log messages.</param>
+    /// <param name="name">The name of the broadcast. The name is a part of the log category.</param>
     /// <param name="options">The options.</param>
     /// <param name="meters">
-    /// Creates the meter. The meter and the source of the spans are separate, so the metrics and traces of the app do
-    /// not contain this broadcast.
+    /// Creates the meter of the broadcast. The broadcast does not use the meter and the activity source of the app's
+    /// broadcasts. So the metrics and traces of the app do not contain this broadcast.
     /// </param>
     public static BroadcastInstance CreateInternal(
         IServiceProvider services, string name, BroadcastOptions options, IMeterFactory meters) => Create(
@@ -237,9 +240,11 @@ sealed class BroadcastInstance : IDisposable
     public PresenceFeeds CreatePresenceFeeds(Func<Utf8JsonWriter, PresenceMember, bool>? select) =>
         new(_groupPresence, new MemberWriter(select, FeedSender.GetMaxBatchBytes(_options), _logger), _time);
 
-    /// <summary>Creates the last filter of a presence endpoint.</summary>
+    /// <summary>
+    /// Creates the last filter of a presence endpoint. The filter sends each client the members of a group.
+    /// </summary>
     /// <param name="feeds">The feeds of the endpoint.</param>
-    /// <param name="findGroup">Returns the name of the watched group of a request.</param>
+    /// <param name="findGroup">Returns the name of the group that the client of a request watches.</param>
     public PresenceFilter CreatePresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findGroup) =>
         new(feeds, findGroup, _options);
 
@@ -300,8 +305,8 @@ sealed class BroadcastInstance : IDisposable
     }
 
     /// <summary>
-    /// Returns the compression of an endpoint. Endpoints with the same threshold share the object, because their
-    /// clients can be members of the same groups.
+    /// Returns the compression settings of an endpoint. Null without compression. Endpoints with the same threshold
+    /// share the settings, so that clients of all these endpoints can receive the same compressed frames.
     /// </summary>
     CompressionSettings? GetCompression(BroadcastEndpointOptions options) =>
         options.CompressMessagesAbove is { } threshold
@@ -313,7 +318,7 @@ sealed class BroadcastInstance : IDisposable
 
     public void Dispose()
     {
-        // If the host was disposed without a stop, connections that were handed over are still open.
+        // If the app disposes the host but does not stop it first, handed-over connections are still open.
         Connections.AbortAll();
         Connections.Dispose();
         Heartbeat.Dispose();

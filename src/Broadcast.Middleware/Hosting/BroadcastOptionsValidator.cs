@@ -30,7 +30,7 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         return CreateResult(name, problems.All);
     }
 
-    /// <summary>Adds the name of the broadcast to each problem.</summary>
+    /// <summary>Creates the result of a validation. Each failure contains the name of the broadcast.</summary>
     public static ValidateOptionsResult CreateResult(string? name, IReadOnlyList<string> problems)
     {
         if (problems.Count == 0) return ValidateOptionsResult.Success;

@@ -102,7 +102,8 @@ public static class BroadcastPresenceEndpointRouteBuilderExtensions
         var watched = EndpointMapper.GetBroadcast(endpoints, $"{Call}(\"{pattern}\")", name);
         var broadcast = endpoints.ServiceProvider.GetRequiredKeyedService<PresenceBroadcast>(name).Instance;
         var options = broadcast.CreateEndpointOptions();
-        // The clients send nothing, and each message to a client is JSON.
+        // The clients send no first message, so no timeout applies. All messages to a client are JSON, so the server
+        // must not send a heartbeat text.
         (options.FirstMessageTimeout, options.HeartbeatMessage) = (Timeout.InfiniteTimeSpan, null);
         var related = new RelatedEndpoint(Call, pattern, of, name, needsSameAuthorization: false);
         var filter = watched.CreatePresenceFilter(watched.CreatePresenceFeeds(select), related.FindGroup);

@@ -21,8 +21,8 @@ public static class BroadcastRefreshEndpointRouteBuilderExtensions
     /// <item>204: the server has extended the authentication.</item>
     /// <item>400 or 415: the body is not valid JSON with a connection ID.</item>
     /// <item>401: the request is not authenticated, or its token has already expired.</item>
-    /// <item>403: <see cref="BroadcastOptions.AllowedOrigins"/> does not contain the origin of the page, or the user
-    /// has no ID.</item>
+    /// <item>403: the server does not allow the origin of the page (see <see cref="BroadcastOptions.AllowedOrigins"/>),
+    /// or the user has no ID.</item>
     /// <item>404: the user has no open connection with this ID at the URL. The answer is the same for a connection of
     /// another user.</item>
     /// <item>503: the node of the connection is unreachable.</item>

@@ -15,7 +15,8 @@ namespace Broadcast.Middleware.Hosting;
 /// </summary>
 /// <remarks>
 /// If the app has no hosted services, the connections close at once. The connections also close at once if the server
-/// is not a <see cref="DrainingServer"/>. Another server may wait for its requests before the hosted services stop.
+/// is not a <see cref="DrainingServer"/>. Such a server may wait for its connections before the host stops the hosted
+/// services.
 /// </remarks>
 sealed class DrainSchedule : IDisposable
 {
@@ -104,8 +105,8 @@ sealed class DrainSchedule : IDisposable
         }
         finally
         {
-            // If the app cannot create a hosted service, the host has not started. In this case, no hosted service
-            // publishes messages.
+            // HasServicesOfApp throws if the app cannot create a hosted service. In this case, the host has not
+            // started, so no hosted service publishes messages.
             if (!IsDelayed) Start();
         }
     }
@@ -127,8 +128,8 @@ sealed class DrainSchedule : IDisposable
     }
 
     /// <summary>
-    /// Reserves the drain timeout at the end of the shutdown timeout. After the shutdown timeout, the server aborts all
-    /// connections at once.
+    /// Starts a timer that closes the connections one drain timeout before the end of the shutdown timeout. After the
+    /// shutdown timeout, the server aborts all connections at once.
     /// </summary>
     void ReserveDrainTimeout(TimeSpan shutdownTimeout)
     {

@@ -12,7 +12,7 @@ sealed class DrainTimeoutValidator(IServiceProvider services) : IValidateOptions
 {
     public ValidateOptionsResult Validate(string? name, BroadcastOptions options)
     {
-        // Skip the check if there is no host, or if the app has disabled the drain.
+        // Skip the check if the app has no host or has disabled the drain.
         if (services.GetService<IHostApplicationLifetime>() is null || options.DrainTimeout <= TimeSpan.Zero)
             return ValidateOptionsResult.Skip;
         const string Drain = nameof(options.DrainTimeout);

@@ -26,7 +26,8 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     public Task Stopped { get; private set; } = Task.CompletedTask;
 
     /// <summary>
-    /// Replaces Kestrel with this class. The call has no effect if the app has not added Kestrel yet.
+    /// Replaces Kestrel with this class. The call has no effect if Kestrel is not the last server that the app has
+    /// registered before the call.
     /// </summary>
     public static void Decorate(IServiceCollection services)
     {

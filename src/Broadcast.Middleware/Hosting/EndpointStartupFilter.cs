@@ -26,7 +26,7 @@ sealed class EndpointStartupFilter : IStartupFilter
             endpoint.Metadata.GetMetadata<RelatedEndpoint>()?.Resolve(endpoint, endpoints);
     };
 
-    /// <exception cref="InvalidOperationException">Two broadcasts have the same URLs.</exception>
+    /// <exception cref="InvalidOperationException">Two endpoints have the same URLs.</exception>
     static void ThrowIfAmbiguous(IEnumerable<RouteEndpoint> endpoints)
     {
         var problems = endpoints
@@ -49,7 +49,8 @@ sealed class EndpointStartupFilter : IStartupFilter
         GetPath(endpoint.RoutePattern.PathSegments).Equals(GetPath(path), StringComparison.OrdinalIgnoreCase);
 
     /// <summary>
-    /// Returns a text that identifies a part of a path. Routing ignores the case of literals.
+    /// Returns a text that identifies a part of a path. Compare the texts without case, because routing ignores the
+    /// case of literals.
     /// </summary>
     public static string GetPart(RoutePatternPart part)
     {

@@ -20,6 +20,6 @@ sealed class MappedBroadcastMetadata(string call, string broadcastName)
 
     public string BroadcastName => broadcastName;
 
-    /// <summary>The handler of the endpoint. Null until the app has added all filters.</summary>
+    /// <summary>The handler of the endpoint. Null until routing builds the endpoint.</summary>
     public BroadcastEndpoint? Handler { get; set; }
 }

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Hosting;
 /// <summary>
 /// The metadata of an endpoint that belongs to another endpoint. For example, a presence endpoint belongs to an
 /// endpoint of <c>MapBroadcast</c>. When the app starts, the class finds the other endpoint, and checks the route
-/// parameters and the authorization of both.
+/// parameters and the authorization of both endpoints.
 /// </summary>
 /// <param name="call">The name of the method that added this endpoint.</param>
 /// <param name="pattern">The pattern of this endpoint, without the prefixes of route groups.</param>
@@ -26,14 +26,15 @@ sealed class RelatedEndpoint(
     MappedBroadcastMetadata? _found;
 
     /// <summary>Returns the group that a request would have at the other endpoint.</summary>
-    /// <remarks>The name can be invalid, because this method does not check the route values.</remarks>
+    /// <remarks>The name of the group can be invalid, because this method does not check the route values.</remarks>
     public string FindGroup(HttpContext context) => _found!.Handler!.GetGroup(context);
 
     /// <summary>Finds the other endpoint.</summary>
     /// <param name="own">This endpoint.</param>
     /// <param name="endpoints">All endpoints of the app.</param>
     /// <exception cref="InvalidOperationException">
-    /// There is no such endpoint, or the route parameters or the authorization of this endpoint are insufficient.
+    /// The other endpoint is missing or ambiguous, or the route parameters or the authorization of this endpoint are
+    /// insufficient.
     /// </exception>
     public void Resolve(RouteEndpoint own, IReadOnlyCollection<RouteEndpoint> endpoints)
     {
@@ -97,7 +98,7 @@ sealed class RelatedEndpoint(
                 EndpointStartupFilter.GetPart(wanted), StringComparison.OrdinalIgnoreCase);
 
     /// <exception cref="InvalidOperationException">
-    /// The other endpoint requires authorization, but this endpoint does not.
+    /// The other endpoint requires authorization, but the authorization of this endpoint is insufficient.
     /// </exception>
     void ThrowIfUnauthorized(RouteEndpoint own, RouteEndpoint other)
     {
@@ -114,7 +115,8 @@ sealed class RelatedEndpoint(
     }
 
     /// <summary>
-    /// Returns the policies, roles and requirements of an endpoint. The schemes of two related endpoints may differ.
+    /// Returns the policies, roles and requirements of an endpoint. The result contains no authentication schemes,
+    /// because the schemes of two related endpoints may differ.
     /// </summary>
     static HashSet<object> GetRequirements(RouteEndpoint endpoint)
     {

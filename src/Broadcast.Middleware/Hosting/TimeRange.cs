@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>The range of an option that is a time. Both limits are valid values.</summary>
+/// <summary>The range of an option that is a <see cref="TimeSpan"/>. Both limits are valid values.</summary>
 /// <param name="Name">The name of the option.</param>
 /// <param name="Min">The minimum.</param>
 /// <param name="Max">The maximum.</param>

@@ -87,8 +87,8 @@ sealed class BroadcastEndpoint
     public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
 
     /// <summary>
-    /// Returns the group that a request with the same route values would have at this endpoint. Returns an empty name
-    /// if the path starts with two slashes.
+    /// Returns the group name for the host and the route values of a request. The request may belong to another
+    /// endpoint. Returns an empty name if the path starts with two slashes.
     /// </summary>
     public string GetGroup(HttpContext context)
     {
@@ -121,7 +121,8 @@ sealed class BroadcastEndpoint
         if (_connections.IsStopping || !IsWebSocket(context) || !_origins.Allows(context.Request)
             || ChooseProtocol(context.Request) is not { } protocol
             || !WebSocketHandler.IsRecovery(context.Request, protocol)) return Task.CompletedTask;
-        // The token in the URL of a client can expire while the app extends the authentication of the connection.
+        // The URL still contains the first token of the client. This token may have expired, although the app has
+        // extended the authentication of the connection.
         var isUnauthenticated = context.Response.StatusCode == StatusCodes.Status401Unauthorized
             && context.Features.Get<IHttpAuthenticationFeature>()?.User is not { Identity.IsAuthenticated: true };
         context.Response.Clear();
@@ -215,7 +216,9 @@ sealed class BroadcastEndpoint
     /// </summary>
     bool CanJoin(string group) => _groups.CanAcquire(group) && _groups.CanAcquire(GroupName.Everyone);
 
-    /// <summary>Returns null if the client requests only unknown subprotocols.</summary>
+    /// <summary>
+    /// Chooses the protocol of a client. Returns null if the client requests only unknown subprotocols.
+    /// </summary>
     ProtocolDescriptor? ChooseProtocol(HttpRequest request)
     {
         if (request.Headers.SecWebSocketProtocol.Count == 0) return ProtocolDescriptor.Raw;

@@ -50,7 +50,9 @@ sealed class ConnectionLifecycle(
 
     /// <summary>Removes the connection, releases its transport, and runs the disconnect filters.</summary>
     /// <param name="connection">The connection.</param>
-    /// <param name="transport">The WebSocket. Null for other transports, or if the handshake failed.</param>
+    /// <param name="transport">
+    /// The WebSocket. Null without an open WebSocket, for example for an event stream or after a failed handshake.
+    /// </param>
     /// <param name="closedByPeer">The close code of the client. Null if the client did not close first.</param>
     /// <param name="failure">The error that ended the connection. Null without an error.</param>
     public async Task EndAsync(
@@ -68,8 +70,8 @@ sealed class ConnectionLifecycle(
     }
 
     /// <summary>
-    /// Limits the unsent bytes that the operating system buffers for the client. The limit applies only if slow clients
-    /// skip messages, because a client cannot skip messages that are already buffered.
+    /// Limits the unsent bytes that the operating system buffers for the client. A slow client cannot skip messages
+    /// that are already in this buffer. If the server disconnects slow clients instead, the method has no effect.
     /// </summary>
     public void LimitUnsentBytes(Connection connection, Socket? socket)
     {

@@ -74,7 +74,9 @@ sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAut
         }
     }
 
-    /// <summary>Returns null if the ticket has no expiration or no user.</summary>
+    /// <summary>
+    /// Creates the key of a cookie from its ticket. Returns null if the ticket has no expiration or no user.
+    /// </summary>
     static CookieKey? CreateKey(AuthenticationTicket? ticket) =>
         ticket is { Properties.ExpiresUtc: { } expires } && GetUser(ticket.Principal) is { } user
             ? new(ticket.AuthenticationScheme, user, expires)
@@ -86,7 +88,7 @@ sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAut
     /// <summary>Identifies a cookie.</summary>
     readonly record struct CookieKey(string Scheme, string User, DateTimeOffset Expires);
 
-    /// <summary>The cookies that replace each other.</summary>
+    /// <summary>The shared state of cookies that replace each other.</summary>
     sealed class Session
     {
         /// <summary>The expiration of the newest cookie. Code that uses this property holds the lock.</summary>
@@ -118,8 +120,8 @@ sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAut
         public void AppendResponseCookie(HttpContext context, string key, string? value, CookieOptions cookieOptions)
         {
             cookies.AppendResponseCookie(context, key, value, cookieOptions);
-            // A sign-in also writes a cookie. This cookie counts only if the request has a valid cookie of the same
-            // user.
+            // A sign-in also writes a cookie. This cookie counts as a renewal only if the request has a valid cookie of
+            // the same user.
             var ticket = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult?.Ticket;
             if (ticket?.AuthenticationScheme == scheme && CreateKey(ticket) is { } old
                 && CreateKey(options.TicketDataFormat.Unprotect(value)) is { } renewed) renewals.Add(old, renewed);

@@ -78,7 +78,7 @@ readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
                     isValid &= TryParseWindowBits(value, out windowBits);
                     break;
                 case "client_max_window_bits":
-                    // The value is only a hint. The decompression needs no window, so the server ignores the hint.
+                    // The value is only a hint. The server accepts every window size, so the server ignores the hint.
                     isValid &= value is null || TryParseWindowBits(value, out _);
                     break;
                 default:

@@ -78,8 +78,8 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
     }
 
     /// <summary>
-    /// Sets the headers of the response. The server sends the headers with the first event, so that a connect filter
-    /// can still reject the client with an HTTP status.
+    /// Sets the headers of the response and creates the sink. The server sends the headers with the first event, so
+    /// that a connect filter can still reject the client with an HTTP status.
     /// </summary>
     static EventStreamSink CreateSink(HttpContext context, Connection connection)
     {

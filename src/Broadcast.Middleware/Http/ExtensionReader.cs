@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Http;
 /// Call <see cref="TryReadExtension"/> for each extension, and then <see cref="TryReadParameter"/> until the result is
 /// false. After a syntax error, both methods return false.
 /// </remarks>
-/// <param name="header">The value of one header. Null for an empty value.</param>
+/// <param name="header">The value of one header. The value may be empty.</param>
 ref struct ExtensionReader(ReadOnlySpan<char> header)
 {
     ReadOnlySpan<char> _rest = header;

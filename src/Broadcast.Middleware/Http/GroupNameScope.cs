@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Http;
 /// </summary>
 /// <remarks>
 /// The scope contains a host only if the endpoint requires a host: see <see cref="BroadcastOptions.GroupScope"/>.
-/// Otherwise, a client could send any text as the host and create groups with these names.
+/// Otherwise, a client could send any host and create any number of groups.
 /// </remarks>
 sealed class GroupNameScope
 {

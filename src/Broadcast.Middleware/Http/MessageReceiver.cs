@@ -260,8 +260,8 @@ sealed class MessageReceiver(
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
             // When a Web PubSub client of Microsoft detects a broken transport, the client sends a close frame without
-            // a code and then reconnects. The server may send this answer before earlier messages. The client receives
-            // these messages after the reconnect.
+            // a code and then reconnects. The server may answer this frame before it has sent all earlier messages. The
+            // client receives the remaining messages after the reconnect.
             await SendAsync(Frame.CreateClose(WebSocketCloseStatus.NormalClosure, null));
             return status;
         }
@@ -276,8 +276,8 @@ sealed class MessageReceiver(
 
     /// <summary>
     /// Detects a handler that takes a long time. One timer watches all messages of a connection, because a timer for
-    /// each message would be expensive. The watch ends when its timer finds no handler, so an idle connection has no
-    /// watch.
+    /// each message would be expensive. The watch ends when its timer finds no running handler, so an idle connection
+    /// has no watch.
     /// </summary>
     sealed class HandlerWatch
     {
@@ -361,7 +361,7 @@ sealed class MessageReceiver(
         /// <summary>True if the client closed the connection during the wait.</summary>
         public bool IsClosed { get; }
 
-        /// <summary>See <see cref="RunAsync"/>.</summary>
+        /// <summary>The result of <see cref="RunAsync"/>, if <see cref="IsClosed"/> is true.</summary>
         public WebSocketCloseStatus? ClosedByPeer { get; }
     }
 }

@@ -37,7 +37,7 @@ sealed class OriginCheck
 
     /// <summary>
     /// Returns an origin in the ASCII form that browsers send (RFC 6454, section 6.2). Returns the texts <c>*</c> and
-    /// <c>null</c> unchanged. Returns a null reference for any other text.
+    /// <c>null</c> unchanged. Returns a null reference if the text is not an origin.
     /// </summary>
     public static string? Normalize(string text)
     {
@@ -75,13 +75,14 @@ sealed class OriginCheck
     }
 
     /// <summary>
-    /// Returns false if a page of another site requests an event stream without the header <c>Origin</c>. The server
-    /// cannot check whether it allows this page.
+    /// Returns false if a page of another origin sent the request without the header <c>Origin</c>. The server cannot
+    /// check whether the app allows this page.
     /// </summary>
     /// <remarks>
     /// Browsers send an origin with each WebSocket handshake. But some GET requests have the cookies of the user and no
     /// origin, for example <c>fetch</c> with the mode <c>no-cors</c>. For these requests, browsers report in
-    /// <c>Sec-Fetch-Site</c> which site the page belongs to (W3C Fetch Metadata Request Headers, section 2.4).
+    /// <c>Sec-Fetch-Site</c> whether the page has the origin of the server (W3C Fetch Metadata Request Headers, section
+    /// 2.4).
     /// </remarks>
     public bool AllowsWithoutOrigin(HttpRequest request) =>
         _allowsAny
@@ -99,7 +100,7 @@ sealed class OriginCheck
         return false;
     }
 
-    /// <summary>Returns true if the origin is the host of the request.</summary>
+    /// <summary>Returns true if the origin has the host and the port of the request.</summary>
     /// <remarks>
     /// An https page may send a request that arrives over http, because a proxy may terminate TLS. The check refuses an
     /// http page that sends a request over https, because an attacker in the network can change an http page. Sandboxed

@@ -32,7 +32,8 @@ sealed class OriginWarnings(BroadcastLogger logger)
     }
 
     /// <summary>
-    /// Replaces a text that is too long, or that contains a space, a control character or a non-ASCII character.
+    /// Returns the text. Returns <see cref="Invalid"/> instead if the text is too long, or if it contains a space, a
+    /// control character or a non-ASCII character.
     /// </summary>
     static string Clean(string text) =>
         text.Length <= MaxLength && text.All(static character => character is > ' ' and < '\x7F') ? text : Invalid;

@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Http;
 static class QueryParameter
 {
     /// <summary>
-    /// Returns the number of parameters with this name, and the value of the last parameter. The value is empty if
-    /// there is no such parameter.
+    /// Returns the number of parameters with this name, and the value of the last of these parameters. The value is
+    /// empty if the number is 0.
     /// </summary>
     public static int Find(HttpRequest request, string name, out string value)
     {

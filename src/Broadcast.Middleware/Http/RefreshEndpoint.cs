@@ -61,7 +61,8 @@ sealed class RefreshEndpoint(
         {
             await RefuseAsync(
                 context, StatusCodes.Status403Forbidden,
-                "The user of the request has no ID, so the server cannot compare it with the user of the connection.");
+                "The user of the request has no ID, so the server cannot check that the user owns the connection. " +
+                "Send a token that contains the user ID.");
             return;
         }
 
@@ -125,7 +126,9 @@ sealed class RefreshEndpoint(
         return Refusal.WriteTextAsync(context.Response, statusCode, problem);
     }
 
-    /// <summary>Returns null if the body is too large or is not in the expected format.</summary>
+    /// <summary>
+    /// Reads the connection ID from the body. Returns null if the body is too large or is not in the expected format.
+    /// </summary>
     static async Task<string?> ReadConnectionIdAsync(HttpRequest request)
     {
         var buffer = new byte[MaxBodyBytes + 1];

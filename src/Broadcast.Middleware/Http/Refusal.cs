@@ -113,8 +113,8 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     }
 
     /// <summary>
-    /// Answers a request. The server logs a warning for the first refusal with this problem. The operator of the app
-    /// must fix the cause, and browsers do not show the problem.
+    /// Answers a request. The operator of the app must fix the problem, but browsers do not show the problem. So the
+    /// server logs a warning for the first refusal with this problem.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="reason">The reason for the metric.</param>

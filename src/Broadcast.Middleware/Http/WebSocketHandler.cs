@@ -44,7 +44,8 @@ sealed class WebSocketHandler(
         protocol.IsReliable && request.Query.ContainsKey(ConnectionIdKey);
 
     /// <summary>
-    /// Reads the position after which a raw client wants to continue. Returns false if the text is not a position.
+    /// Reads the position after which a raw client wants to continue. Returns false if the query parameter is not a
+    /// position.
     /// </summary>
     public static bool TryGetReplay(HttpRequest request, ProtocolDescriptor protocol, out Replay replay)
     {
@@ -136,7 +137,8 @@ sealed class WebSocketHandler(
 
     /// <summary>
     /// Completes the handshake, if it is not complete, and closes the WebSocket. If too many refused clients already
-    /// wait, the method answers with an HTTP error. After the handshake, the method aborts the request instead.
+    /// wait, the method answers with an HTTP error. If the handshake is already complete, the method then aborts the
+    /// request instead.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="userId">The user ID. Null if the app does not authorize the request.</param>
@@ -363,8 +365,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Returns true if neither side closed the connection with a close code, and the client did not violate the
-    /// protocol.
+    /// Returns true if the client may reconnect: neither side closed the connection with a close code, and the client
+    /// did not violate the protocol.
     /// </summary>
     static bool MayReconnect(Connection connection, WebSocketCloseStatus? closedByPeer, Exception? failure) =>
         connection is { Session: not null, WasOpened: true, Writer.ClosingStatus: null }

@@ -175,7 +175,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     }
 
     /// <summary>
-    /// Ends a takeover: the server no longer waits for the connection. Call this method once, after the last use.
+    /// Ends a takeover: the server no longer waits for the connection. Call this method once, after the last use of the
+    /// transport.
     /// </summary>
     public void EndTakeover() => _connection?.Release();
 

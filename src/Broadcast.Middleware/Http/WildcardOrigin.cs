@@ -7,7 +7,7 @@ sealed record WildcardOrigin(string Prefix, string Suffix)
 {
     const string Wildcard = "://*.";
 
-    /// <summary>Returns null if the text is not a valid origin with a wildcard.</summary>
+    /// <summary>Parses an allowed origin. Returns null if the text is not a valid origin with a wildcard.</summary>
     public static WildcardOrigin? Parse(string text)
     {
         var index = text.IndexOf(Wildcard, StringComparison.Ordinal);

@@ -1,9 +1,9 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Tracks the sequence numbers that the server has sent to one client and that the client has acknowledged. The state
-/// shows whether the server can send the unacknowledged messages again. Only the thread of the subscriber uses this
-/// class.
+/// Tracks which sequence numbers the server has sent to one client, and which of these numbers the client has
+/// acknowledged. The state shows whether the server can send the unacknowledged messages again. Only the thread of the
+/// subscriber uses this class.
 /// </summary>
 /// <param name="maxBytes">
 /// The maximum number of unacknowledged bytes. 0 means that the server does not resend messages.

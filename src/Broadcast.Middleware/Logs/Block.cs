@@ -14,8 +14,8 @@ namespace Broadcast.Middleware.Logs;
 sealed class Block
 {
     /// <summary>
-    /// Marks a gap: the log has dropped the blocks after the previous block. A reader that reaches this block has
-    /// missed messages.
+    /// Marks a gap: the log has dropped the blocks after the block that links to this block. A reader that reaches this
+    /// block has missed messages.
     /// </summary>
     public static readonly Block Cut = new(0, 0, 0);
 
@@ -167,8 +167,9 @@ sealed class Block
         new(capacity, count, firstOffset, firstByte);
 
     /// <summary>
-    /// Returns the results of a filter for the entries of this block. Returns null if the block has too many results,
-    /// or if only one cursor reads the block. The cursor must then evaluate the filter itself.
+    /// Returns the results of a filter for the entries of this block. Returns null if the block already has results for
+    /// the maximum number of filters, or if only one cursor reads the block. The cursor must then evaluate the filter
+    /// itself.
     /// </summary>
     public FilterVerdicts? VerdictsOf(SubscriptionFilter filter)
     {
@@ -207,7 +208,8 @@ sealed class Block
     }
 
     /// <summary>
-    /// Appends an entry of a compacted or retained block. The block must have room for the frame and the entry.
+    /// Appends an entry to this block, which is a compacted or retained block. The block must have room for the frame
+    /// and the entry.
     /// </summary>
     public void Append(ReadOnlySpan<byte> frame, Entry entry, string? key, long offset)
     {
@@ -296,7 +298,7 @@ sealed class Block
                 while (_ends.Count < from) EncodeNextLocked(block, log);
                 var start = from == 0 ? 0 : _ends[from - 1];
                 var limit = start + MaxRunBytes;
-                // CostOf adds EntrySize for each entry, so the limit also bounds the number of tiny entries.
+                // CostOf adds EntrySize for each entry, so newLimit also bounds the number of tiny entries.
                 var newLimit = block.CostOf(_ends.Count) + encoder.MaxNewBytes;
                 while (_ends.Count < to
                     && (_ends.Count == from || (_ends[^1] <= limit && block.CostOf(_ends.Count) <= newLimit)))

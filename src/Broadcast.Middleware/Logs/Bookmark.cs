@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Logs;
 sealed class Bookmark(MessageLog log)
 {
     Retention.Pin? _pin;
-    Block? _retained; // Null unless the bookmark is in a retained block. In this case, the pin is at the next block.
+    Block? _retained; // Not null if the bookmark is in a retained block. The pin is then at the next block.
 
     /// <summary>The block of the bookmark. Null if the bookmark is not set or the log has released the block.</summary>
     public Block? Block => _pin?.Block is { } pinned ? _retained ?? pinned : null;
@@ -23,8 +23,8 @@ sealed class Bookmark(MessageLog log)
     public long SentBefore { get; private set; }
 
     /// <summary>
-    /// The offset of the next message of the log at the last rewind. The reader does not send answers and transient
-    /// messages with a lower offset again.
+    /// The value of <see cref="MessageLog.NextOffset"/> at the last rewind. The reader does not send answers and
+    /// transient messages with a lower offset again.
     /// </summary>
     public long SentOnceBefore { get; private set; }
 
@@ -38,7 +38,7 @@ sealed class Bookmark(MessageLog log)
     }
 
     /// <summary>
-    /// Returns the block itself. For a retained block, returns the block of the log that follows it.
+    /// Returns the block of the log: the next block for a retained block, and otherwise the block itself.
     /// </summary>
     public static Block FindLogBlock(Block block) => block.IsRetained ? block.Next! : block;
 
@@ -83,8 +83,8 @@ sealed class Bookmark(MessageLog log)
             (block, index) = (next, block.NextIndex);
         }
 
-        // If both positions are equal, also move the cursor. The cursor then enters the next block and releases the
-        // previous block.
+        // If the bookmark has reached the cursor, also move the cursor. The cursor then enters the next block and
+        // releases the previous block.
         if (!cursor.Block.IsCompacted && block.FirstOffset + index >= cursor.Offset) cursor.MoveTo(block, index);
         MoveTo(block, index);
     }

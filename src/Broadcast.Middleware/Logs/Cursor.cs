@@ -148,7 +148,9 @@ sealed class Cursor
     /// <summary>See <see cref="CursorOptions.Bookmark"/>.</summary>
     public Bookmark? Bookmark => _options?.Bookmark;
 
-    /// <summary>True if the filter of this cursor accepts an entry. The entry may be in another log.</summary>
+    /// <summary>
+    /// True if this cursor has no filter, or if the filter accepts an entry. The entry may be in another log.
+    /// </summary>
     public bool Accepts(Block block, int index) => _options?.Filter is not { } filter || filter.Accepts(block, index);
 
     /// <summary>True if the cursor has read a copy or will read the copy.</summary>
@@ -586,8 +588,9 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the client would drop this entry as a duplicate, because the reader has already sent a higher number. If
-    /// the server sent the entry on an earlier transport, only the numbers on the current transport count.
+    /// True if the client would drop this entry as a duplicate, because the reader has already sent this number or a
+    /// higher number. If the server sent the entry on an earlier transport, only the numbers on the current transport
+    /// count.
     /// </summary>
     bool IsOldNumber(Block block, int index, Acknowledgements acknowledgements)
     {
@@ -704,7 +707,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the log appended the entry before the last rewind. Such an answer or transient message is obsolete.
+    /// True if the log appended the entry before the last rewind. An answer or transient message from before the rewind
+    /// is obsolete.
     /// </summary>
     bool IsBeforeRewind(Block block, int index) => block.FirstOffset + index < (Bookmark?.SentOnceBefore ?? 0);
 }

@@ -31,8 +31,8 @@ sealed class CursorFilter(SubscriptionFilter filter)
         : filter.Accepts(block[index].Metadata?.Tags);
 
     /// <summary>
-    /// Returns the shared results of the filter for the first entries of a block. Returns null if there are no shared
-    /// results. The cursor must then evaluate the filter itself.
+    /// Returns the shared results of the filter for the first entries of a block. Returns null if the block has no
+    /// shared results. The cursor must then evaluate the filter itself.
     /// </summary>
     public FilterVerdicts? GetVerdicts(Block block, int count)
     {

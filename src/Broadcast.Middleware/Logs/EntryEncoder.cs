@@ -12,8 +12,8 @@ abstract class EntryEncoder
     public virtual EntryEncoder Unsequenced => this;
 
     /// <summary>
-    /// The maximum number of log bytes that one run encodes. Entries that an earlier run has encoded do not count. A
-    /// run may exceed the limit by one entry. By default, there is no limit.
+    /// The maximum number of log bytes to encode for one run. Entries that the block has already encoded do not count.
+    /// A run may exceed the limit by one entry. The default means no limit.
     /// </summary>
     public virtual int MaxNewBytes => int.MaxValue;
 

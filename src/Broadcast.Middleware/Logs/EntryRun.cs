@@ -1,6 +1,9 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>Consecutive entries of a log that one write can send.</summary>
+/// <summary>
+/// Entries of a log that one write can send. The entries are consecutive, unless a <see cref="RunBuffer"/> has joined
+/// several runs.
+/// </summary>
 /// <param name="Frames">The encoded entries.</param>
 /// <param name="Messages">The number of entries.</param>
 /// <param name="PublishedAt">

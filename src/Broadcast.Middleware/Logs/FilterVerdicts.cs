@@ -49,10 +49,10 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
     /// <summary>True if the filter accepts an entry. Call <see cref="Complete"/> first.</summary>
     public bool Accepts(int index) => (_accepted[index / 64] >> index & 1) != 0;
 
-    /// <summary>Finds the first accepted entry. Returns <paramref name="to"/> if there is no such entry.</summary>
+    /// <summary>Finds the first accepted entry. Returns <paramref name="to"/> if the filter accepts no entry.</summary>
     public int FindAccepted(int from, int to) => Find(from, to, 0);
 
-    /// <summary>Finds the first rejected entry. Returns <paramref name="to"/> if there is no such entry.</summary>
+    /// <summary>Finds the first rejected entry. Returns <paramref name="to"/> if the filter rejects no entry.</summary>
     public int FindRejected(int from, int to) => Find(from, to, ulong.MaxValue);
 
     /// <summary>Finds the first bit that differs from the bits of a pattern.</summary>

@@ -5,8 +5,8 @@ using Broadcast.Middleware.Compression;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The compression of messages to clients (RFC 7692). Readers with the same compression object and the same format
-/// share the compressed bytes. So the server compresses each message of a log once.
+/// The compression of messages to clients (RFC 7692). Readers with the same <see cref="FrameCompression"/> and the same
+/// format share the compressed bytes. So the server compresses each message of a log once.
 /// </summary>
 /// <param name="threshold">
 /// The server compresses messages with more than this number of bytes: see

@@ -1,8 +1,6 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>
-/// The owner of cursors, which reads one or more logs. For example, a connection writer is a subscriber.
-/// </summary>
+/// <summary>Reads one or more logs through cursors. For example, a connection writer is a subscriber.</summary>
 interface ILogSubscriber
 {
     /// <summary>The ID of the subscriber. A message can exclude this ID.</summary>

@@ -54,7 +54,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// Finds the first kept message at or after an offset. Returns the end of the log if there is no such message.
+    /// Finds the first kept message at or after an offset. Returns the end of the log if the history has no such
+    /// message.
     /// </summary>
     /// <param name="tail">The newest block.</param>
     /// <param name="offset">The offset.</param>

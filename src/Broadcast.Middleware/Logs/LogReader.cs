@@ -29,7 +29,9 @@ sealed class LogReader
 
     /// <param name="clock">The clock that numbers the messages.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
-    /// <param name="whenSlow">Selects what the server does with this reader in a log without its own setting.</param>
+    /// <param name="whenSlow">
+    /// Selects what the server does with this reader if the reader is slow and the log has no setting.
+    /// </param>
     public LogReader(
         SequenceClock clock,
         Acknowledgements? acknowledgements = null,
@@ -187,7 +189,9 @@ sealed class LogReader
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum number of bytes that the reader may copy for each log.</param>
     /// <param name="skipped">The number of messages that the reader skipped to reach the newest message.</param>
-    /// <param name="replaced">The number of dropped messages, which newer messages with the same key replace.</param>
+    /// <param name="replaced">
+    /// The number of messages that the reader dropped, because newer messages have the same keys.
+    /// </param>
     public bool TryCatchUp(long maxBacklog, long lastSequence, int maxBytes, out long skipped, out long replaced)
     {
         (skipped, replaced) = (0, 0);
@@ -221,8 +225,8 @@ sealed class LogReader
     {
         AdmitCursors();
         foreach (var cursor in Cursors) Activate(cursor);
-        // Open these logs before the rewind. The rewind then skips the transient messages that were published while the
-        // client had no transport.
+        // Open the logs of transient messages before the rewind. The rewind then skips the transient messages that were
+        // published while the client had no transport.
         if (_clock.HasTransientLogs) OpenTransientLogs();
         if (Resend?.TryRewind() is not true) return false;
         HasMissed = false;
@@ -335,7 +339,7 @@ sealed class LogReader
 
     /// <summary>
     /// Returns the first position that the client does not have yet, in the format of the client. Returns empty memory
-    /// if there is no such position: see <see cref="Cursor.TakePosition"/>.
+    /// if the client already has every position: see <see cref="Cursor.TakePosition"/>.
     /// </summary>
     public ReadOnlyMemory<byte> TakePosition()
     {
@@ -356,7 +360,7 @@ sealed class LogReader
         if (cursor.IsAtCopy)
         {
             last = sequence;
-            // Another cursor may have another filter, which accepts another copy.
+            // The filter of another cursor may accept the message. So skip only the copy of this cursor.
             if (cursor.TrySkipRejected()) return default;
             if (cursor.Copy is not { } copy)
             {

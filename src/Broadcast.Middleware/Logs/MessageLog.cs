@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Logs;
 /// The log finds its oldest blocks through weak references. Without slow readers, the garbage collector frees a block
 /// as soon as the last reader has passed the block.
 /// </remarks>
-/// <param name="clock">Numbers the messages.</param>
+/// <param name="clock">Assigns sequence numbers to messages.</param>
 /// <param name="settings">The limits.</param>
 /// <param name="history">Keeps messages for later readers. Null for no history.</param>
 /// <param name="firstOffset">The offset of the first message.</param>
@@ -43,8 +43,8 @@ sealed class MessageLog(
     bool _isAppending;
 
     /// <summary>
-    /// The lock of the log. A thread holds the lock to append, or to read a position that must not miss an append.
-    /// Invariant: code that holds this lock does not wait.
+    /// The lock of the log. A thread holds the lock to append, or to read a position without missing a concurrent
+    /// append. Invariant: code that holds this lock does not wait.
     /// </summary>
     public Lock Gate { get; private init; } = new();
 
@@ -100,7 +100,7 @@ sealed class MessageLog(
     /// </summary>
     public bool IsAppending => Volatile.Read(ref _isAppending);
 
-    /// <summary>Returns <see cref="Transient"/>. Creates the log if necessary.</summary>
+    /// <summary>Returns the log of the transient messages. Creates the log if necessary.</summary>
     /// <param name="members">The number of members of the group.</param>
     /// <param name="epoch">Identifies the new log.</param>
     public MessageLog OpenTransientLocked(int members, ulong epoch)
@@ -119,7 +119,8 @@ sealed class MessageLog(
     /// </summary>
     /// <param name="replay">The history that the reader requests.</param>
     /// <param name="recovered">
-    /// True if the reader gets every message after the position in <paramref name="replay"/>.
+    /// True if the reader gets every message after the position in <paramref name="replay"/>. Null if the replay has no
+    /// position.
     /// </param>
     public (Block Block, int Index) FindLocked(Replay replay, out bool? recovered)
     {

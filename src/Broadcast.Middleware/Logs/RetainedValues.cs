@@ -17,7 +17,7 @@ namespace Broadcast.Middleware.Logs;
 /// keeps its snapshot in memory only until the server applies the <see cref="SlowConsumer"/> setting.
 /// </para>
 /// </remarks>
-/// <param name="limits">The maximum number and size of the values, and their age.</param>
+/// <param name="limits">The maximum number, size and age of the values.</param>
 /// <param name="time">The time provider.</param>
 sealed class RetainedValues(GroupOptions limits, TimeProvider time)
 {
@@ -127,8 +127,8 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// True if the group can forget its values. Either there is no value, or the group has had no members and no new
-    /// messages for the maximum age.
+    /// True if the group may discard its values. Either the group has no values, or the group has had no members and no
+    /// new messages for the maximum age.
     /// </summary>
     /// <param name="hasMembers">True if the group has members.</param>
     /// <param name="nextOffset">The offset of the next message of the log.</param>

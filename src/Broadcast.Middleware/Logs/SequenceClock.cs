@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Numbers the messages of one broadcast across all of its logs. A connection in several groups uses the numbers to
-/// read messages in the order in which they were published.
+/// Assigns sequence numbers to the messages of one broadcast, across all of its logs. A connection in several groups
+/// uses the numbers to read messages in the order in which they were published.
 /// </summary>
 /// <param name="timestamp">Returns the publish time for each message. Null if no listener measures latency.</param>
 sealed class SequenceClock(Func<long>? timestamp = null)

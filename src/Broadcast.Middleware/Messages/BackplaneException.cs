@@ -1,6 +1,9 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The other nodes are unreachable, or too many requests already wait for an answer.</summary>
+/// <summary>
+/// The exception that is thrown when the other nodes are unreachable, or when too many requests already wait for an
+/// answer.
+/// </summary>
 public sealed class BackplaneException : Exception
 {
     /// <summary>Creates an exception without a message.</summary>

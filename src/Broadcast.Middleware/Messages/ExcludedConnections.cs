@@ -20,7 +20,7 @@ sealed class ExcludedConnections
 
     public IReadOnlyCollection<string> Ids => _all is not null ? _all : [_first];
 
-    /// <summary>Creates an object from connection IDs. Returns null for an empty collection.</summary>
+    /// <summary>Creates the exclusions from connection IDs. Returns null for an empty collection.</summary>
     public static ExcludedConnections? Create(IReadOnlyCollection<string> connectionIds) =>
         connectionIds.Count == 0 ? null : new(connectionIds);
 

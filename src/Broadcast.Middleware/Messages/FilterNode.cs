@@ -2,10 +2,11 @@ using System.Text;
 
 namespace Broadcast.Middleware.Messages;
 
-/// <summary>A part of a filter expression. The objects are immutable.</summary>
+/// <summary>A node in the expression tree of a filter. A node is immutable.</summary>
 abstract class FilterNode
 {
-    // The precedence of the operators. A part of lower precedence inside a part of higher precedence needs parentheses.
+    // The precedence of the operators. An operand needs parentheses if its operator has a lower precedence than the
+    // outer operator.
     protected const int OrLevel = 0, AndLevel = 1, NotLevel = 2, TermLevel = 3;
 
     /// <summary>The number of nested levels. A comparison has the depth 1.</summary>
@@ -35,8 +36,8 @@ abstract class FilterNode
     public static FilterNode Any(IReadOnlyList<FilterNode> parts) => Combine(parts, isAll: false);
 
     /// <summary>
-    /// Adds the terms of this expression. Returns the index of the first term to evaluate. The method adds the last
-    /// term first, because each term stores the indexes of the next terms.
+    /// Adds the terms of this expression to a list. Returns the index of the first term to evaluate. The method adds
+    /// the last term first, because each term stores the indexes of the next terms.
     /// </summary>
     public abstract int Compile(List<FilterTerm> terms, int onTrue, int onFalse);
 

@@ -4,7 +4,8 @@ namespace Broadcast.Middleware.Messages;
 
 /// <summary>
 /// Parses the text of a filter, for example <c>region = eu and symbol in (ACME, 'B C')</c>. The text may come from an
-/// untrusted client. An error message names the position of the error. The first character of the text has position 1.
+/// untrusted client. A message about a syntax error names the position of the error. The first character of the text
+/// has position 1.
 /// </summary>
 /// <remarks>
 /// An error message may become the reason of a close frame. So each error message has at most 123 ASCII characters and
@@ -172,7 +173,7 @@ ref struct FilterSyntax
                 continue;
             }
 
-            // Two quotes stand for one quote.
+            // Inside a quoted value, two consecutive quotes stand for one quote.
             if (_at == _text.Length || _text[_at] != quote) return value.ToString();
             value.Append(quote);
             _at++;

@@ -7,10 +7,10 @@ namespace Broadcast.Middleware.Messages;
 /// </summary>
 struct FilterTerm
 {
-    /// <summary>The result instead of an index: the filter accepts the message.</summary>
+    /// <summary>A value of <see cref="OnTrue"/> and <see cref="OnFalse"/>: the filter accepts the message.</summary>
     public const int Accept = -1;
 
-    /// <summary>The result instead of an index: the filter rejects the message.</summary>
+    /// <summary>A value of <see cref="OnTrue"/> and <see cref="OnFalse"/>: the filter rejects the message.</summary>
     public const int Reject = -2;
 
     // A term with more values uses a hash table instead of an array.
@@ -18,7 +18,7 @@ struct FilterTerm
 
     readonly string? _key;
     readonly int _keyHash;
-    readonly TagText[]? _values; // Null if the term only needs the key, or has a delegate or a large set.
+    readonly TagText[]? _values; // Null if the term compares only the key, uses _set, or calls a delegate.
     readonly FrozenSet<string>? _set;
     readonly Func<Message, bool>? _delegate;
 
@@ -33,10 +33,16 @@ struct FilterTerm
 
     public FilterTerm(Func<Message, bool> accepts) => _delegate = accepts;
 
-    /// <summary>The index of the next term if the comparison succeeds, or the result of the filter.</summary>
+    /// <summary>
+    /// The next step if the comparison is true: the index of the next term, or <see cref="Accept"/>, or
+    /// <see cref="Reject"/>.
+    /// </summary>
     public int OnTrue { get; init; }
 
-    /// <summary>The index of the next term if the comparison fails, or the result of the filter.</summary>
+    /// <summary>
+    /// The next step if the comparison is false: the index of the next term, or <see cref="Accept"/>, or
+    /// <see cref="Reject"/>.
+    /// </summary>
     public int OnFalse { get; init; }
 
     /// <summary>Returns true if the message satisfies the comparison.</summary>

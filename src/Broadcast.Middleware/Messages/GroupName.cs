@@ -3,7 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>
-/// Validates group names. A name has 1 to 255 characters and no control characters, so a name fits into one log line.
+/// Validates group names. A name has 1 to 255 characters, and no control characters or Unicode line breaks. So a name
+/// fits into one log line.
 /// </summary>
 static class GroupName
 {

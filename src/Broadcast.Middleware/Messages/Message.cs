@@ -50,8 +50,8 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     public bool DisableCompression { get; init; }
 
     /// <summary>
-    /// True for a message that is useful only now, such as "Ann is typing" or the position of a cursor. The server
-    /// delivers a transient message in order with the other messages, but never stores or replays the message. A
+    /// True for a message that is useful only now, such as "Ann is typing" or the coordinates of a mouse pointer. The
+    /// server delivers a transient message in order with the other messages, but never stores or replays the message. A
     /// transient message has no position, and does not change the positions of other messages. A client that joins or
     /// reconnects later does not receive the message, even with the reliable JSON protocol. Default: false.
     /// </summary>
@@ -72,7 +72,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     public MessageTags? Tags { get; init; }
 
     /// <summary>
-    /// The client that sent the message. Null if the protocol of the client does not name the sender.
+    /// The client that sent the message. Null if the app or a raw client sent the message.
     /// </summary>
     internal MessageSender? Sender { get; init; }
 

@@ -42,7 +42,9 @@ public sealed class MessageTags : IReadOnlyCollection<KeyValuePair<string, strin
 
     /// <summary>Creates the tags of a message.</summary>
     /// <param name="tags">The tags. The remarks of this class list the limits.</param>
-    /// <exception cref="ArgumentException">A key or a value is invalid, or there are too many tags.</exception>
+    /// <exception cref="ArgumentException">
+    /// A key or a value is invalid, a key occurs twice, or the number of tags is not 1 to 16.
+    /// </exception>
     public static MessageTags Create(params ReadOnlySpan<(string Key, string Value)> tags)
     {
         if (tags.Length is 0 or > MaxCount)
@@ -63,7 +65,7 @@ public sealed class MessageTags : IReadOnlyCollection<KeyValuePair<string, strin
             {
                 if (created[other].Key != key) continue;
                 throw new ArgumentException(
-                    $"The tag '{key}' occurs twice. Use each key once, for example with different keys for the values.",
+                    $"The tag '{key}' occurs twice. Use a different key for each value.",
                     nameof(tags));
             }
         }
@@ -73,7 +75,9 @@ public sealed class MessageTags : IReadOnlyCollection<KeyValuePair<string, strin
 
     /// <summary>Creates the tags of a message from pairs, such as the pairs of a dictionary.</summary>
     /// <param name="tags">The tags. The remarks of this class list the limits.</param>
-    /// <exception cref="ArgumentException">A key or a value is invalid, or there are too many tags.</exception>
+    /// <exception cref="ArgumentException">
+    /// A key or a value is invalid, a key occurs twice, or the number of tags is not 1 to 16.
+    /// </exception>
     public static MessageTags Create(IEnumerable<KeyValuePair<string, string>> tags)
     {
         ArgumentNullException.ThrowIfNull(tags);

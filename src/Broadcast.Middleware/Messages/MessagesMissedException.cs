@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// A reader of a group has missed messages and cannot continue: see <see cref="IBroadcaster.ReadAsync"/>. Load the
-/// current state of your data, and start a new reader.
+/// The exception that is thrown when a reader of a group has missed messages and cannot continue: see
+/// <see cref="IBroadcaster.ReadAsync"/>. Load the current state of your data, and start a new reader.
 /// </summary>
 public sealed class MessagesMissedException : Exception
 {

@@ -19,8 +19,9 @@ public readonly struct ReceivedMessage(Message message, Position? position)
     public Position? Position { get; } = position;
 
     /// <summary>
-    /// True if the item is a gap: the reader has missed messages. The item then contains no message. Only a reader with
-    /// <see cref="ReadOptions.SlowConsumer"/> receives gaps.
+    /// True if the item is a gap: the reader has missed messages. The item then contains no message. A reader receives
+    /// gaps only if <see cref="ReadOptions.SlowConsumer"/> is <see cref="SlowConsumer.SkipToLatest"/> or
+    /// <see cref="SlowConsumer.Conflate"/>.
     /// </summary>
     public bool IsGap { get; private init; }
 

@@ -2,8 +2,8 @@ namespace Broadcast.Middleware;
 
 /// <summary>Selects the part of a group's history that a connection receives when it joins.</summary>
 /// <remarks>
-/// The default value selects as many of the newest messages as <see cref="GroupOptions.ReplayOnJoin"/> sets. If the
-/// group retains messages, the connection receives these messages first: see
+/// The default value selects the newest messages. <see cref="GroupOptions.ReplayOnJoin"/> sets their number. If the
+/// group retains messages, the connection receives the retained messages first: see
 /// <see cref="GroupOptions.RetainLatestPerKey"/>.
 /// </remarks>
 public readonly struct Replay : IEquatable<Replay>

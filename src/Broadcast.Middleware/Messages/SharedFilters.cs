@@ -3,8 +3,8 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>
-/// Finds an existing object with the same filter, so that many members share one object. The class holds filters by
-/// weak references, so an unused filter does not stay in memory.
+/// Returns one shared <see cref="SubscriptionFilter"/> for equal filters, so that many members use one object. The
+/// class holds filters by weak references, so an unused filter does not stay in memory.
 /// </summary>
 static class SharedFilters
 {
@@ -18,7 +18,7 @@ static class SharedFilters
 
     static int _countUntilCleanup = MaxFilters;
 
-    /// <summary>Returns an equal shared filter. If none exists, returns the given filter.</summary>
+    /// <summary>Returns a shared filter that equals the given filter, or else the given filter.</summary>
     public static SubscriptionFilter Share(SubscriptionFilter filter)
     {
         var text = filter.ToString();

@@ -63,7 +63,7 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
     /// The text: at most 1,024 characters, 64 compared values, and 8 nested parentheses and <c>not</c> operators.
     /// </param>
     /// <exception cref="FormatException">
-    /// The text is invalid. The message of the exception names the position of the problem.
+    /// The text is invalid. For a syntax error, the message of the exception names the position.
     /// </exception>
     public static SubscriptionFilter Parse(string text)
     {
@@ -75,8 +75,8 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
     /// <param name="text">The text: see <see cref="Parse(string)"/>.</param>
     /// <param name="filter">The filter. Null if the text is invalid.</param>
     /// <param name="problem">
-    /// The problem, its position and the fix: at most 123 ASCII characters, so that the text fits into a close reason.
-    /// Null if the text is valid.
+    /// The problem and the fix, with the position of a syntax error. This text has at most 123 ASCII characters, so
+    /// that it fits into a close reason. Null if the filter text is valid.
     /// </param>
     /// <returns>True if the text is valid.</returns>
     public static bool TryParse(
@@ -86,16 +86,16 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return filter is not null;
     }
 
-    /// <summary>Accepts messages whose tag has this value.</summary>
+    /// <summary>Returns a filter that accepts messages whose tag has this value.</summary>
     /// <param name="key">The key of the tag: see <see cref="MessageTags"/>.</param>
     /// <param name="value">The value.</param>
     /// <exception cref="ArgumentException">The key or the value is invalid.</exception>
     public static SubscriptionFilter TagEquals(string key, string value) => TagIn(key, value);
 
-    /// <summary>Accepts messages whose tag has one of these values.</summary>
+    /// <summary>Returns a filter that accepts messages whose tag has one of these values.</summary>
     /// <param name="key">The key of the tag: see <see cref="MessageTags"/>.</param>
     /// <param name="values">At least one value. The number of values is not limited.</param>
-    /// <exception cref="ArgumentException">The key or a value is invalid, or there is no value.</exception>
+    /// <exception cref="ArgumentException">The key or a value is invalid, or the list of values is empty.</exception>
     public static SubscriptionFilter TagIn(string key, params IEnumerable<string> values)
     {
         ArgumentNullException.ThrowIfNull(values);
@@ -117,7 +117,7 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return new(FilterNode.Tag(key, [.. set]));
     }
 
-    /// <summary>Accepts messages that have this tag, with any value.</summary>
+    /// <summary>Returns a filter that accepts messages that have this tag, with any value.</summary>
     /// <param name="key">The key of the tag: see <see cref="MessageTags"/>.</param>
     /// <exception cref="ArgumentException">The key is invalid.</exception>
     public static SubscriptionFilter TagExists(string key)
@@ -126,7 +126,7 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return new(FilterNode.Tag(key, null));
     }
 
-    /// <summary>Accepts messages that a delegate of the app accepts.</summary>
+    /// <summary>Returns a filter that calls a delegate of the app for each message.</summary>
     /// <remarks>
     /// The server calls the delegate on the thread that sends to many clients. So the delegate must be fast, must not
     /// wait, and must return the same result each time for the same message. Do not use the payload after the call. If
@@ -135,8 +135,8 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
     /// node throws an exception.
     /// </remarks>
     /// <param name="accepts">
-    /// Returns true if the member must receive the message. Of the message, use only the payload, the type, the key,
-    /// the tags and <see cref="Message.IsJson"/>.
+    /// Returns true if the member must receive the message. The delegate may read only the payload, the type, the key,
+    /// the tags and <see cref="Message.IsJson"/> of the message.
     /// </param>
     public static SubscriptionFilter FromDelegate(Func<Message, bool> accepts)
     {
@@ -144,19 +144,19 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return new(FilterNode.Delegate(accepts));
     }
 
-    /// <summary>Accepts messages that every one of these filters accepts.</summary>
+    /// <summary>Returns a filter that accepts messages that every given filter accepts.</summary>
     /// <param name="filters">At least one filter.</param>
-    /// <exception cref="ArgumentException">There is no filter, or the result is too large.</exception>
+    /// <exception cref="ArgumentException">The list is empty or contains null, or the result is too large.</exception>
     public static SubscriptionFilter All(params IEnumerable<SubscriptionFilter> filters) =>
         Combine(filters, FilterNode.All);
 
-    /// <summary>Accepts messages that at least one of these filters accepts.</summary>
+    /// <summary>Returns a filter that accepts messages that at least one given filter accepts.</summary>
     /// <param name="filters">At least one filter.</param>
-    /// <exception cref="ArgumentException">There is no filter, or the result is too large.</exception>
+    /// <exception cref="ArgumentException">The list is empty or contains null, or the result is too large.</exception>
     public static SubscriptionFilter Any(params IEnumerable<SubscriptionFilter> filters) =>
         Combine(filters, FilterNode.Any);
 
-    /// <summary>Accepts messages that this filter rejects.</summary>
+    /// <summary>Returns a filter that accepts messages that the given filter rejects.</summary>
     /// <param name="filter">The filter.</param>
     /// <exception cref="ArgumentException">The result is too large.</exception>
     public static SubscriptionFilter Not(SubscriptionFilter filter)
@@ -185,7 +185,9 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
     /// </summary>
     public override string ToString() => _text;
 
-    /// <summary>Parses a filter. Equal texts return the same object while a member uses the object.</summary>
+    /// <summary>
+    /// Parses a filter. For equal texts, the method returns the same object while a member uses the object.
+    /// </summary>
     internal static SubscriptionFilter? Parse(string? text, FilterLimits limits, out string? problem) =>
         FilterSyntax.Parse(text, limits, out problem) is { } node ? SharedFilters.Share(new(node)) : null;
 
@@ -199,7 +201,9 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         return SharedFilters.Share(new(FilterNode.All([first._node, second._node])));
     }
 
-    /// <summary>True if a filter without a delegate accepts a message with these tags.</summary>
+    /// <summary>
+    /// Returns true if this filter accepts a message with these tags. The filter must not contain a delegate.
+    /// </summary>
     internal bool Accepts(MessageTags? tags) => Evaluate(tags, default);
 
     bool Evaluate(MessageTags? tags, in Message message)
@@ -222,7 +226,8 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
         ArgumentNullException.ThrowIfNull(filters);
         FilterNode[] nodes = [.. filters.Select(static filter => filter?._node
             ?? throw new ArgumentException("A filter is null. Remove the filter.", nameof(filters)))];
-        if (nodes.Length == 0) throw new ArgumentException("There is no filter. Add a filter.", nameof(filters));
+        if (nodes.Length == 0)
+            throw new ArgumentException("The list of filters is empty. Add a filter.", nameof(filters));
         return Create(combine(nodes));
     }
 

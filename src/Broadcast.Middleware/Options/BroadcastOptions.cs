@@ -48,9 +48,9 @@ public sealed class BroadcastOptions
     public TimeSpan FirstMessageTimeout { get; set; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
-    /// The maximum number of connections of this node. The server refuses further connections with status 503. An event
-    /// stream instead receives the event <c>close</c>, so that the browser tries again. Null means no limit. Default:
-    /// null. Range: 1 to 2,147,483,647.
+    /// The maximum number of connections of this node. The server refuses further WebSocket connections with status
+    /// 503. The client of an event stream instead receives the event <c>close</c>, so that the browser tries again.
+    /// Null means no limit. Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnections { get; set; }
 
@@ -147,9 +147,9 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The maximum number of empty groups that keep their history or their retained values. Above this limit, the
-    /// server deletes both for the group that has been empty for the longest time. Together with
-    /// <see cref="GroupOptions.HistoryBytes"/> and <see cref="GroupOptions.MaxRetainedBytes"/>, the option limits the
-    /// memory of groups whose names clients choose. Default: 1,000. Range: 0 to 1,000,000.
+    /// server deletes the history and the retained values of the group that has been empty for the longest time.
+    /// Together with <see cref="GroupOptions.HistoryBytes"/> and <see cref="GroupOptions.MaxRetainedBytes"/>, the
+    /// option limits the memory of groups whose names clients choose. Default: 1,000. Range: 0 to 1,000,000.
     /// </summary>
     public int MaxEmptyGroups { get; set; } = 1000;
 
@@ -284,10 +284,10 @@ public sealed class BroadcastOptions
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
 
     /// <summary>
-    /// The maximum time in which an app that shuts down closes its connections with close code 1001 (RFC 6455, section
-    /// 7.4.1). The server closes the connections in small steps, so that not all clients connect to another node at
-    /// once. After this time, the server aborts the remaining connections. The value must be below the shutdown timeout
-    /// of the host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
+    /// How long the server may take to close its connections when the app shuts down. The close code is 1001 (RFC 6455,
+    /// section 7.4.1). The server closes the connections in small steps, so that not all clients connect to another
+    /// node at once. After this time, the server aborts the remaining connections. The value must be below the shutdown
+    /// timeout of the host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 }

@@ -5,9 +5,9 @@ namespace Broadcast.Middleware;
 /// call <c>services.Configure&lt;BroadcastServerOptions&gt;(options => …)</c>.
 /// </summary>
 /// <remarks>
-/// The options have an effect on TCP sockets and Unix domain sockets. The options have no effect on other servers. The
-/// options also have no effect if the app adds its own <c>IConnectionListenerFactory</c>, or calls <c>UseSockets</c>
-/// after <c>AddBroadcast</c>.
+/// The options apply to TCP sockets and Unix domain sockets. The options have no effect with other servers than
+/// Kestrel. The options also have no effect if the app adds its own <c>IConnectionListenerFactory</c>, or calls
+/// <c>UseSockets</c> after <c>AddBroadcast</c>.
 /// </remarks>
 public sealed class BroadcastServerOptions
 {

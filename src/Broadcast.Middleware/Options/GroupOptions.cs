@@ -35,8 +35,8 @@ public sealed class GroupOptions
     /// <summary>
     /// True if the group keeps the newest message of each <see cref="Message.Key"/>. A connection that joins receives
     /// these messages first, from the oldest to the newest, and then every later message. So a page can show all
-    /// current prices or positions from the start. A message with <see cref="Message.RemoveKey"/> removes the message
-    /// of its key. Transient messages do not change the retained messages. Default: false.
+    /// current values, such as prices, from the start. A message with <see cref="Message.RemoveKey"/> removes the
+    /// retained message of its key. Transient messages do not change the retained messages. Default: false.
     /// </summary>
     /// <remarks>
     /// <para>

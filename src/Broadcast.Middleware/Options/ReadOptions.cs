@@ -16,12 +16,12 @@ public sealed class ReadOptions
     /// of the group and of its URL do not apply to readers.
     /// </summary>
     /// <remarks>
-    /// <see cref="SlowConsumer.Disconnect"/> throws a <see cref="MessagesMissedException"/>.
-    /// <see cref="SlowConsumer.SkipToLatest"/> returns a gap (<see cref="ReceivedMessage.IsGap"/>), and continues with
-    /// the newest message. <see cref="SlowConsumer.Conflate"/> skips messages that a newer message with the same key
-    /// replaces, whenever the reader is behind. These messages cause no gap. If the reader is still too far behind, the
-    /// enumeration throws an exception. After a failed recovery, <c>SkipToLatest</c> and <c>Conflate</c> return a gap
-    /// first.
+    /// With <see cref="SlowConsumer.Disconnect"/>, the enumeration throws a <see cref="MessagesMissedException"/>. With
+    /// <see cref="SlowConsumer.SkipToLatest"/>, the reader receives a gap (<see cref="ReceivedMessage.IsGap"/>), and
+    /// continues with the newest message. With <see cref="SlowConsumer.Conflate"/>, a reader that is behind skips
+    /// messages that a newer message with the same key replaces. The skipped messages cause no gap. If the reader is
+    /// still too far behind, the enumeration throws an exception. After a failed recovery, a reader with
+    /// <c>SkipToLatest</c> or <c>Conflate</c> receives a gap first.
     /// </remarks>
     public SlowConsumer SlowConsumer { get; set; }
 }

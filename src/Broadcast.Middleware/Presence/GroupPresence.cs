@@ -280,7 +280,7 @@ sealed class GroupPresence(
 
     void RemoveIfUnused(string group, FollowedGroup followed)
     {
-        // Keep the feed while the group has states. Otherwise each new subscription would have to rebuild the feed.
+        // Keep the feed while the group has states. Otherwise, each new subscription would have to rebuild the feed.
         if (followed.IsWatched || followed.States.Count > 0) return;
         _followed.Remove(group);
         Volatile.Write(ref _followedCount, _followed.Count);

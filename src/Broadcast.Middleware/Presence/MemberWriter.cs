@@ -18,7 +18,7 @@ sealed class MemberWriter(Func<Utf8JsonWriter, PresenceMember, bool>? select, in
     // The output is not HTML, so the writer escapes only the characters that JSON requires.
     static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>Writes a member that has left.</summary>
+    /// <summary>Writes the JSON for a member that has left.</summary>
     public static ReadOnlyMemory<byte> WriteLeft(string connectionId)
     {
         var output = new ArrayBufferWriter<byte>();
@@ -33,7 +33,7 @@ sealed class MemberWriter(Func<Utf8JsonWriter, PresenceMember, bool>? select, in
         return output.WrittenMemory;
     }
 
-    /// <summary>Writes a member. Returns empty memory for a hidden member.</summary>
+    /// <summary>Writes the JSON of a member. Returns empty memory for a hidden member.</summary>
     public ReadOnlyMemory<byte> Write(PresenceMember member)
     {
         try
@@ -56,19 +56,19 @@ sealed class MemberWriter(Func<Utf8JsonWriter, PresenceMember, bool>? select, in
             if (output.WrittenCount <= maxBytes) return output.WrittenMemory;
             throw new InvalidOperationException(
                 $"The JSON of a member has {output.WrittenCount} bytes, but a quarter of " +
-                $"{nameof(BroadcastOptions.MaxBacklogBytes)} is {maxBytes}. Show less of the member, or raise the " +
-                "option.");
+                $"{nameof(BroadcastOptions.MaxBacklogBytes)} is {maxBytes}. Write less data, or raise the option.");
         }
         catch (Exception exception)
         {
-            // The delegate of the app threw an exception. Hide only this member.
+            // The delegate of the app threw an exception, or the JSON is too large. Hide only this member.
             logger.FilterFailed(member.ConnectionId, exception);
             return default;
         }
     }
 
-    /// <summary>Writes the state of a member. Skips a state that is not JSON, because an app may store any
-    /// bytes.</summary>
+    /// <summary>
+    /// Writes the state of a member. Skips a state that is not JSON, because an app may store any bytes.
+    /// </summary>
     static void WriteState(Utf8JsonWriter writer, ReadOnlyMemory<byte> state)
     {
         if (!IsJson(state.Span)) return;

@@ -59,7 +59,7 @@ sealed class PresenceFeed(string group, GroupPresence presence, MemberWriter wri
         Apply(CollectionsMarshal.AsSpan(items));
     }
 
-    /// <summary>Returns null if subscribers need no message about the change.</summary>
+    /// <summary>Creates the item for a change. Returns null if subscribers need no message about the change.</summary>
     ItemChange? CreateItem(PresenceChange change)
     {
         var id = change.Member.ConnectionId;

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The format of event streams.</summary>
+/// <summary>The format of a connection that uses server-sent events instead of a WebSocket.</summary>
 sealed class EventStreamFormat : ConnectionFormat
 {
     public static EventStreamFormat Instance { get; } = new();

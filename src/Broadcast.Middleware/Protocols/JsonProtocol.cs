@@ -7,8 +7,8 @@ using Broadcast.Middleware.Delivery;
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.webpubsub.azure.v1</c>, which the published Web PubSub clients use. Groups, events and
-/// acknowledgements are JSON objects. This project is not affiliated with the authors of these clients.
+/// The subprotocol <c>json.webpubsub.azure.v1</c>, which the published Web PubSub clients use. Each message is a JSON
+/// object. This project is not affiliated with the authors of these clients.
 /// </summary>
 class JsonProtocol : IBroadcastProtocol
 {

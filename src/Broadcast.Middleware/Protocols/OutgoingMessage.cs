@@ -6,7 +6,7 @@ public readonly ref struct OutgoingMessage
     internal OutgoingMessage(Message message, string? group, MessageSender? sender, long? sequenceId) =>
         (Message, Group, Sender, SequenceId) = (message, group, sender, sequenceId);
 
-    /// <summary>The published message, without its key.</summary>
+    /// <summary>The published message. Only the payload, the type and <see cref="Message.IsJson"/> are set.</summary>
     public Message Message { get; }
 
     /// <summary>The group. Null for a message to all connections, a user or a connection.</summary>

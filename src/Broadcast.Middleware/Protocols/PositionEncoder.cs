@@ -11,11 +11,11 @@ namespace Broadcast.Middleware.Protocols;
 /// </summary>
 /// <remarks>
 /// The header of a message in the group of the URL is the <see cref="Position"/> of the message. Transient messages and
-/// messages from other sources have an empty header. After a join of the group of the URL, the client receives a frame
-/// whose header has three parts, separated by spaces. The first part is <c>joined</c>, <c>recovered</c> or
-/// <c>missed</c>. The second part is the position after which the client receives messages. The third part is the
-/// position of the newest message. Messages up to the third part are history. A heartbeat has the header
-/// <c>heartbeat</c>.
+/// messages from other sources have an empty header. After a client has joined the group of the URL, the client
+/// receives a frame whose header has three parts, separated by spaces. The first part is <c>joined</c>,
+/// <c>recovered</c> or <c>missed</c>. The second part is the position after which the client receives messages. The
+/// third part is the position of the newest message. Messages up to the newest message are history. A heartbeat has the
+/// header <c>heartbeat</c>.
 /// </remarks>
 sealed class PositionEncoder : EntryEncoder
 {

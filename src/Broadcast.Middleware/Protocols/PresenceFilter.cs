@@ -29,7 +29,7 @@ sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findG
         var state = new PresenceState(new FeedSender(feeds, connection, text => Send(connection, text), options));
         connection.ProtocolState = state;
         state.Sender.Subscribe(group);
-        // If the connection ended before this method set the state, nothing has ended the sender.
+        // A connection that ended before this method set the state has not called OnEnded of the state.
         if (connection.HasLeft) state.Sender.End();
     }
 
@@ -48,7 +48,7 @@ sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findG
         connection.SendVerbatim(text);
     }
 
-    /// <summary>Passes the reports of the connection to the sender.</summary>
+    /// <summary>Forwards the notifications of the connection to the sender.</summary>
     sealed class PresenceState(FeedSender sender) : IProtocolState
     {
         public FeedSender Sender => sender;

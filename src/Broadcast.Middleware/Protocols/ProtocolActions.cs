@@ -31,7 +31,7 @@ sealed class ProtocolActions(
     public ValueTask<SubscriptionFilter?> GetFilterAsync(Connection connection, string group) =>
         authorizer?.GetFilterAsync(connection, group) ?? default;
 
-    /// <summary>True if the connection is in the maximum number of groups, so that it cannot join a group.</summary>
+    /// <summary>True if the connection is in the maximum number of groups, so it cannot join another group.</summary>
     public bool HasMaxGroups(Connection connection, string joining) =>
         connection.CountGroups(joining) >= options.MaxGroupsPerConnection;
 

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Protocols;
 /// <summary>Encodes messages as WebSocket frames of a protocol.</summary>
 /// <param name="protocol">The protocol.</param>
 /// <param name="unsequenced">
-/// The same encoder without sequence numbers. Null if the protocol has no sequence numbers.
+/// An encoder for the same protocol that writes no sequence IDs. Null if the protocol has no sequence IDs.
 /// </param>
 sealed class ProtocolEncoder(IBroadcastProtocol protocol, ProtocolEncoder? unsequenced = null) : EntryEncoder
 {

@@ -123,7 +123,7 @@ public interface IBroadcaster
     /// </summary>
     /// <remarks>
     /// The client cannot remove the filter: if the client leaves the group and joins the group again, the filter stays
-    /// in effect. The filter ends when the app calls <see cref="LeaveAsync"/> or joins the connection again.
+    /// in effect. The filter ends when the app calls <see cref="LeaveAsync"/> or adds the connection again.
     /// </remarks>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>

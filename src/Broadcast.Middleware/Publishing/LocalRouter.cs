@@ -24,10 +24,10 @@ sealed class LocalRouter(
     BroadcastMetrics metrics)
     : MessageRouter
 {
-    // A publish with an ID to groups holds this lock while it claims the ID for the groups and appends the message. So
-    // two concurrent publishes with the same ID cannot each claim a part of the groups. A repeated publish returns
-    // after the first publish has taken effect. A thread holds the lock only for a short time, because an append never
-    // waits.
+    // A thread that publishes a message with an ID to groups holds this lock until it has claimed the ID and appended
+    // the message. So two concurrent calls with the same ID cannot each claim a part of the groups. A repeated call
+    // returns after the first call has taken effect. A thread holds the lock only for a short time, because an append
+    // never waits.
     readonly Lock _idGate = new();
 
     /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>

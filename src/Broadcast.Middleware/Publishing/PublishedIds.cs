@@ -59,7 +59,7 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
     /// </summary>
     public void Release(RecipientsKind kind, string name, string id, Entry entry)
     {
-        // The queue keeps its item. RemoveOld ignores an item without an entry.
+        // The queue still contains the entry. RemoveOld ignores an entry that the dictionary does not contain.
         lock (_gate) Remove(new(kind, name, id), entry);
     }
 
@@ -79,7 +79,7 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
 
     readonly record struct Key(RecipientsKind Kind, string Name, string Id);
 
-    /// <summary>A publish with an ID.</summary>
+    /// <summary>Stores the expiration and the result of a publish with an ID.</summary>
     /// <param name="expires">The time stamp at which the object forgets the ID.</param>
     public sealed class Entry(long expires)
     {

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Transports;
 
-/// <summary>Describes how the connections of a server work.</summary>
-/// <param name="HandsOver">True if WebSocket connections end their HTTP requests after the handshake.</param>
+/// <summary>The options for the handover and the inline sends of a server.</summary>
+/// <param name="HandsOver">True if the HTTP request of a WebSocket ends after the handshake.</param>
 /// <param name="SendsInline">True if connections send data on the thread that flushes the data.</param>
 /// <param name="Stopping">Canceled when the app begins to stop.</param>
 /// <param name="Abandoned">Canceled when a stopping server no longer waits for connections.</param>

@@ -102,8 +102,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     }
 
     /// <summary>
-    /// Writes and flushes. If there are no earlier bytes, the socket takes the bytes without a copy. The writer copies
-    /// only the bytes that the socket does not take at once.
+    /// Writes and flushes. If the writer holds no earlier bytes, the socket takes the new bytes without a copy. The
+    /// writer copies only the bytes that the socket does not take at once.
     /// </summary>
     public override ValueTask<FlushResult> WriteAsync(
         ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)

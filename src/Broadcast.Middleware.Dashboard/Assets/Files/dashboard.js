@@ -150,7 +150,7 @@ function merge(added) {
   draw();
 }
 
-/** Sends a request and returns the answer. The promise fails with the problem that the server reports. */
+/** Sends a request and returns the answer. The promise rejects with the problem that the server reports. */
 async function request(message) {
   if (socket?.readyState !== WebSocket.OPEN) throw new Error("The server is not connected. Try again later.");
   const id = ++lastId;
@@ -170,7 +170,7 @@ const nameOf = group => group === "" ? "All connections" : group;
 
 async function refreshGroups() {
   const answer = await request({ type: "groups", search: byId("search").value });
-  const note = answer.total > answer.groups.length ? `The ${answer.groups.length} largest of ${count(answer.total, "group")}. Search to find others.` : "";
+  const note = answer.total > answer.groups.length ? `The list contains the ${answer.groups.length} largest of ${count(answer.total, "group")}. Search to find other groups.` : "";
   byId("groups-note").textContent = note;
   const everyone = { name: "", members: samples.at(-1)?.connections ?? 0 };
   sync(byId("groups"), [everyone, ...answer.groups], group => group.name, (element, { name }) => {
@@ -218,7 +218,7 @@ async function refreshGroup() {
       message.key === null ? null : `key ${message.key}`,
       message.isBinary ? "binary" : null,
       bytes(message.size),
-      message.isCut ? `cut: this is only the start of ${number.format(message.size)} bytes` : null,
+      message.isCut ? `cut: only the start of ${number.format(message.size)} bytes` : null,
     ];
     details.textContent = parts.filter(part => part !== null).join(" · ");
   });

@@ -61,7 +61,7 @@ export class Plot {
   }
 }
 
-/** Returns the path of a series. The path has a gap if there is no value for more than five seconds. */
+/** Returns the path of a series. The path has a gap if values are missing for more than five seconds. */
 function pathOf(samples, values, from, to, scale) {
   let path = "";
   let previous = -Infinity;
@@ -71,7 +71,7 @@ function pathOf(samples, values, from, to, scale) {
     const x = (time - from) / (to - from) * WIDTH;
     const y = HEIGHT - 2 - value / scale * (HEIGHT - 6);
     path += `${time - previous > 5000 ? "M" : "L"}${x.toFixed(1)} ${y.toFixed(1)}`;
-    // A single point is visible as a short line.
+    // Draw a single point as a short line, because a path of one point is invisible.
     if (time - previous > 5000) path += "h.01";
     previous = time;
   });
