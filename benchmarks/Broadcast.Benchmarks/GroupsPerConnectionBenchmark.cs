@@ -4,8 +4,8 @@ using Broadcast.Middleware;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// Measures the time from a publish to one group of a connection until the connection has received the message. The
-/// result is the cost per message.
+/// Publishes to the groups of one connection in turn, and measures the time until the connection has received each
+/// message. The result is the cost per message.
 /// </summary>
 [MemoryDiagnoser]
 public class GroupsPerConnectionBenchmark

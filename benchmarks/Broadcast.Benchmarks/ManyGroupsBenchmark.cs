@@ -4,8 +4,8 @@ using Broadcast.Middleware;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// Measures the time from a publish to each of many groups with ten members until all members have received the
-/// messages. The result is the cost per message.
+/// Publishes to many groups with ten members each, and measures the time until all members have received the messages.
+/// The result is the cost per message.
 /// </summary>
 [MemoryDiagnoser]
 public class ManyGroupsBenchmark

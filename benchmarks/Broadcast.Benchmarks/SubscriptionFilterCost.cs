@@ -29,7 +29,9 @@ static class SubscriptionFilterCost
 
     /// <summary>Runs the measurement and prints the results.</summary>
     /// <param name="isQuick">True for few messages.</param>
-    /// <param name="isPlain">True to measure only the case without filters and tags, for example of two versions.</param>
+    /// <param name="isPlain">
+    /// True to measure only the case without filters and tags, for example to compare two versions.
+    /// </param>
     public static void Run(bool isQuick, bool isPlain)
     {
         var cases = isPlain ? Cases[..1] : Cases;

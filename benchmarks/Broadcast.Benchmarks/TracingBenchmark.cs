@@ -5,9 +5,9 @@ using Broadcast.Middleware;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// Measures what traces cost per message. Without a listener, the paths that can create a span must cost the same as the
-/// path without spans (<see cref="Route"/>), except for the validation of the message and the calls of the pipeline. The
-/// group has no members, so the result contains no deliveries.
+/// Measures what traces cost per message. <see cref="Route"/> is the path without spans. Without a listener, the paths
+/// that can create a span must cost the same as this path. Only the validation of the message and the calls of the
+/// pipeline may cost more. The group has no members, so the result contains no deliveries.
 /// </summary>
 [MemoryDiagnoser]
 public class TracingBenchmark
@@ -21,7 +21,10 @@ public class TracingBenchmark
     ActivityListener? _listener;
     Action<Message> _receive = null!;
 
-    /// <summary>None is an app without OpenTelemetry. The sampler can reject or accept all spans.</summary>
+    /// <summary>
+    /// "None" measures an app without OpenTelemetry. "Rejects" and "Accepts" measure a sampler that rejects or accepts
+    /// all spans.
+    /// </summary>
     [Params("None", "Rejects", "Accepts")]
     public string Listener { get; set; } = "None";
 

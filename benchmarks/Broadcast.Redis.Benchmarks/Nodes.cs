@@ -116,7 +116,7 @@ static class Nodes
             }
         }
 
-        /// <summary>Publishes a message as soon as all clients have received an earlier message.</summary>
+        /// <summary>Each slot publishes its next message as soon as all clients have received its previous message.</summary>
         public async Task<int> PublishAllAsync(TimeSpan duration)
         {
             var start = Stopwatch.GetTimestamp();
