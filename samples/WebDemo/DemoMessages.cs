@@ -14,7 +14,7 @@ sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Conditi
 /// <param name="Connections">The number of connections.</param>
 sealed record CountResponse(int Connections);
 
-/// <summary>The presence state of a connection, and what a presence URL shows of a member.</summary>
+/// <summary>The presence state of a connection. A presence URL shows this state for each member.</summary>
 /// <param name="Name">The display name.</param>
 sealed record Person(string Name)
 {

@@ -11,7 +11,9 @@ static class DisplayName
 
     static readonly object ItemKey = new();
 
-    /// <summary>Stores the name in the URL for later messages, because only connect filters can read the request.</summary>
+    /// <summary>
+    /// Reads the name from the URL, and stores the name for later filters. Only connect filters can read the request.
+    /// </summary>
     /// <remarks>If the name is missing or not valid, the connection gets a guest name.</remarks>
     public static void Set(ConnectContext context) =>
         context.Connection.Items[ItemKey] = Normalize(context.HttpContext.Request.Query["name"]) ?? CreateGuestName(context.Connection.Id);

@@ -65,7 +65,7 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
     /// <summary>Waits for the first member of the group, and publishes until the group is empty.</summary>
     async Task PublishWhileWatchedAsync(CancellationToken cancellationToken)
     {
-        // The first presence change of a group is its first member.
+        // The first presence change is the join of the first member.
         await presence.WatchAsync(Group, cancellationToken).FirstAsync(cancellationToken);
         using var timer = new PeriodicTimer(Tick, time);
         while (broadcaster.Connections.CountGroupMembers(Group) > 0)

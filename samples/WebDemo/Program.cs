@@ -36,8 +36,8 @@ app.MapBroadcast("/ws");
 app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
 {
     await next(context);
-    // The chat page connects with ?you. By the reply, the page knows its own name in the list of people. Other clients
-    // receive only chat messages.
+    // The chat page connects with ?you. From the reply, the page knows its own entry in the list of people. Other
+    // clients receive only chat messages.
     if (context.Result.Joined && context.HttpContext.Request.Query.ContainsKey("you")) await context.ReplyAsync($"you {context.Connection.Id}");
 });
 #endregion

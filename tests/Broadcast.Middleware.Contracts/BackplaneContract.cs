@@ -5,8 +5,8 @@ namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
 /// Tests the rules that the library expects from an <see cref="IBackplane"/>. Derive from this class in an xunit v3
-/// test project and create nodes of one cluster. The cluster must be empty at first, or no other program may use the
-/// groups that <see cref="Name"/> returns.
+/// test project and create nodes of one cluster. Start with an empty cluster, or make sure that no
+/// other program uses the groups that <see cref="Name"/> returns.
 /// </summary>
 public abstract class BackplaneContract : IAsyncLifetime
 {
@@ -43,7 +43,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     public virtual async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
-        // The publishers of a failed test are still running.
+        // After a failed test, its publishers may still be running, so stop them.
         await _over.CancelAsync();
         foreach (var publishing in _publishing) await publishing.WaitAsync(Patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var node in _nodes)
@@ -57,7 +57,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Publish_ToSubscribedNodes_ReachesAllIncludingThePublisher()
+    public async Task Publish_ToSubscribedNodes_ReachesAllNodesIncludingPublisher()
     {
         var nodes = await NodesAsync(3);
         foreach (var node in nodes) await node.SubscribeAsync(Name("a"));
@@ -78,7 +78,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         var (position, isDuplicate) = await nodes[0].PublishOnceAsync(group, "id", "1");
         Assert.Equal((start.Offset + 2, false), (position.Offset, isDuplicate));
         foreach (var node in nodes) Assert.Equal((position, true), await node.PublishOnceAsync(group, "id", "again"));
-        // Other IDs, other spellings and other groups are separate.
+        // An ID with another spelling, or the same ID in another group, is not a duplicate.
         foreach (var id in (string[])["ID", "id ", "i%d", "\ud800", "\ud801", "{x}", new('x', 128)]) Assert.False((await nodes[0].PublishOnceAsync(group, id, id.Length > 9 ? "long" : "2")).IsDuplicate);
         Assert.False((await nodes[0].PublishOnceAsync(Name("once more"), "id", "elsewhere")).IsDuplicate);
         Assert.Equal(start.Offset + 10, (await nodes[1].PublishAsync(group, "3")).Offset);
@@ -112,7 +112,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Retained_LaterSubscriber_GetsNewestMessageOfEachKey()
+    public async Task RetainedMessages_LaterSubscriber_GetsNewestMessageOfEachKey()
     {
         var (nodes, group) = (await NodesAsync(2), Name("retained"));
         var limits = Retaining(10);
@@ -138,7 +138,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Retained_KeysWithAnyCharacters_AreSeparate()
+    public async Task RetainedKeys_WithAnyCharacters_AreDistinct()
     {
         var (nodes, group) = (await NodesAsync(2), Name("retained keys"));
         var limits = Retaining(100);
@@ -148,7 +148,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Retained_AboveLimits_IsRefusedAndChangesNothing()
+    public async Task PublishWithKey_AboveRetainedLimits_IsRefusedAndChangesNothing()
     {
         var (nodes, group) = (await NodesAsync(2), Name("retained limits"));
         var limits = Retaining(keys: 2, bytes: 2_000);
@@ -162,11 +162,11 @@ public abstract class BackplaneContract : IAsyncLifetime
         await IsRefusedAsync(PublishOnceAsync(), nameof(GroupOptions.MaxRetainedKeys));
         await IsRefusedAsync(PublishAsync(new('x', 3_000), "a"), nameof(GroupOptions.MaxRetainedBytes));
         Assert.Equal([(3, "a2"), (4, "b2")], await RetainedAsync(nodes[0], group, limits, 4));
-        // A refused publish does not use its ID.
+        // The backplane does not remember the message ID of a refused publish.
         await nodes[0].PublishAsync(group, "a removed", limits, new("a", true));
         Assert.False((await nodes[0].PublishOnceAsync(group, "id", "c3", null, limits, new("c", false))).IsDuplicate);
         Assert.Equal([(4, "b2"), (6, "c3")], await RetainedAsync(nodes[0], group, limits, 6));
-        // The removed value no longer counts.
+        // The removed value of the key "a" no longer counts toward the limits.
         await nodes[0].PublishAsync(group, new('x', 1_000), limits, new("b", false));
         await nodes[1].HeardAsync(group, 7);
         Assert.Equal(["a", "b", "a2", "b2", "a removed", "c3", new('x', 1_000)], nodes[1].Heard(group).Select(message => message.Text));
@@ -181,7 +181,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Retained_WhileOthersPublish_MatchesStartPosition()
+    public async Task RetainedMessages_SubscribeDuringPublishes_MatchStartPosition()
     {
         var (nodes, group) = (await NodesAsync(2), Name("retained while publishing"));
         var limits = Retaining(10);
@@ -336,7 +336,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Publish_ByManyNodes_HasSameOrderOnAllNodes()
+    public async Task Publish_ByManyNodes_ArrivesInSameOrderOnAllNodes()
     {
         const int Publishers = 8;
         var nodes = await NodesAsync(3);
@@ -354,7 +354,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Subscribe_WhileOthersPublish_StartsRightAfterItsPosition()
+    public async Task Subscribe_WhileOthersPublish_ReceivesAllMessagesAfterStartPosition()
     {
         var nodes = await NodesAsync(3);
         using var enough = new CancellationTokenSource();
@@ -385,7 +385,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Subscribe_WhileOthersPublish_HasNoGapAfterHistory()
+    public async Task Subscribe_WhileOthersPublish_ReturnsHistoryUpToStartPosition()
     {
         var nodes = await NodesAsync(2);
         // The publisher sets the same history limit as the subscribers.
@@ -476,7 +476,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task GroupName_WithAnyCharacters_IsSupported()
+    public async Task GroupName_WithAnyCharacters_DeliversMessagesAndListsMembers()
     {
         var nodes = await NodesAsync(2);
         string[] names =
@@ -631,7 +631,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task MemberValue_SetReplacedAndRemoved_IsCopiedToAllNodes()
+    public async Task Member_SetReplacedAndRemoved_ChangesOnAllNodes()
     {
         var nodes = await NodesAsync(2);
         var value = "first"u8.ToArray();
@@ -662,7 +662,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         // The backplane must apply this call after all earlier calls.
         nodes[0].Backplane.SetMember(Name("a"), "last", default);
         await EventuallyAsync(
-            async () => (await nodes[1].Backplane.GetMembersAsync(Name("a"), Token)).Any(member => member.Name == "last"), "The last member is there.");
+            async () => (await nodes[1].Backplane.GetMembersAsync(Name("a"), Token)).Any(member => member.Name == "last"), "The last member is listed.");
         await MembersAsync(nodes[1], Name("a"), ("stays", "199"), ("last", ""));
     }
 
@@ -678,7 +678,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         }, Token)));
         foreach (var node in nodes)
         {
-            await EventuallyAsync(async () => await node.Backplane.CountMembersAsync(Name("a"), Token) == 3 * Members / 2, "Half of them are counted.");
+            await EventuallyAsync(async () => await node.Backplane.CountMembersAsync(Name("a"), Token) == 3 * Members / 2, "Half of the members are counted.");
             var left = await node.Backplane.GetMembersAsync(Name("a"), Token);
             Assert.Equal(
                 Enumerable.Range(0, 3).SelectMany(n => Enumerable.Range(0, Members / 2).Select(i => $"{n}-{2 * i + 1}")).Order(StringComparer.Ordinal),
@@ -687,7 +687,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Call_TokenAlreadyCancelled_HasNoEffect()
+    public async Task PublishAndSubscribe_TokenAlreadyCanceled_HaveNoEffect()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -706,7 +706,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Publish_CancelledInFlight_IsDeliveredAtMostOnce()
+    public async Task Publish_CanceledInFlight_IsDeliveredAtMostOnce()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -735,7 +735,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Start_Twice_Throws()
+    public async Task Start_CalledTwice_ThrowsInvalidOperationException()
     {
         var nodes = await NodesAsync(1);
         Assert.Throws<InvalidOperationException>(() => nodes[0].Backplane.Start(nodes[0]));
@@ -792,7 +792,8 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     /// <summary>
-    /// Repeats a test with new groups until a round succeeds. Example: a node that catches up may miss transient messages. A slow computer makes a node catch up.
+    /// Repeats a test with new groups until one round succeeds. A round can fail on a slow computer, because a node that
+    /// must catch up can miss transient messages.
     /// </summary>
     /// <param name="description">Describes the success.</param>
     /// <param name="roundAsync">Runs one round with a group. Returns true if the round succeeds.</param>
@@ -806,7 +807,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     /// <param name="node">The node.</param>
     /// <param name="group">The group. The text of each transient message is its number.</param>
     /// <param name="start">The position before the first stored message.</param>
-    /// <param name="storedForEach">The number of stored messages for each number.</param>
+    /// <param name="storedForEach">The number of stored messages that precede each transient message.</param>
     /// <returns>The number of received transient messages.</returns>
     static int CountTransientInOrder(Listener node, string group, Position start, int storedForEach)
     {

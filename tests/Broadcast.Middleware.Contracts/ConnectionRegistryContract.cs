@@ -83,7 +83,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void RemovedConnection_WithMemberships_IsFullyRemoved()
+    public void Remove_ConnectionInGroups_RemovesConnectionFromAllListings()
     {
         var registry = Create();
         var (gone, stays) = (AddConnection(registry, "ann"), AddConnection(registry, "ann"));
@@ -127,7 +127,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void TryAdd_RemovedConnection_SucceedsWithoutGroups()
+    public void TryAdd_RemovedConnection_AddsConnectionWithoutGroups()
     {
         var registry = Create();
         var one = AddConnection(registry);
@@ -221,7 +221,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void TryJoin_AfterLastMemberLeft_Succeeds()
+    public void TryJoin_AfterLastMemberLeft_AddsMemberAgain()
     {
         var registry = Create();
         var one = AddConnection(registry);
@@ -235,7 +235,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void UserConnections_OnSeveralDevices_AreAllFound()
+    public void GetUserConnections_SeveralDevices_ReturnsAllConnectionsOfUser()
     {
         var registry = Create();
         var (phone, laptop, other, anonymous) = (AddConnection(registry, "ann"), AddConnection(registry, "ann"), AddConnection(registry, "bob"), AddConnection(registry));
@@ -272,7 +272,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentCalls_WithSameChange_SucceedOnce()
+    public async Task ConcurrentCalls_WithSameChange_OnlyOneReturnsTrue()
     {
         for (var round = 0; round < 50; round++)
         {
@@ -375,7 +375,7 @@ public abstract class ConnectionRegistryContract
         return connection;
     }
 
-    /// <summary>Asserts that exactly these objects are listed, in any order.</summary>
+    /// <summary>Asserts that the listing contains exactly the expected connection objects, in any order.</summary>
     static void AssertSame(IBroadcastConnection[] expected, IEnumerable<IBroadcastConnection> actual)
     {
         var listed = actual.ToArray();

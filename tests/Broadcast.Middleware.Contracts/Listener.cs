@@ -4,7 +4,7 @@ using System.Text;
 namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
-/// A node that records its received messages. The recorder detects overlapping calls for the same group.
+/// A receiver that records the messages of one node, and detects overlapping calls for the same group.
 /// </summary>
 sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneReceiver
 {
@@ -28,7 +28,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     public void Unsubscribe(string group) => backplane.Unsubscribe(group);
 
-    /// <summary>Clears the received messages of the group.</summary>
+    /// <summary>Clears the received messages and the losses of the group, but not its transient messages.</summary>
     public void Begin(string group)
     {
         var received = MessagesOf(group);
@@ -49,7 +49,8 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     }
 
     /// <summary>
-    /// Returns the transient messages, and for each message the position and the number of the earlier messages.
+    /// Returns the transient messages. Each entry also has the position before the message, and the number of stored
+    /// messages that the node had received before it.
     /// </summary>
     public (Position After, int Earlier, string Text)[] HeardTransient(string group)
     {
@@ -59,11 +60,13 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     public int Losses(string group) => Volatile.Read(ref MessagesOf(group).Losses);
 
-    /// <summary>Waits until the node has received exactly this number of messages in the group.</summary>
+    /// <summary>
+    /// Waits until the node has received this number of messages in the group. Fails if the node has received more.
+    /// </summary>
     public async Task HeardAsync(string group, int count)
     {
         var received = MessagesOf(group);
-        await EventuallyAsync(() => new(Count() >= count || received.Overlapped || Losses(group) > 0), patience, $"{count} messages must arrive. At the start of the wait, there were {Count()}.");
+        await EventuallyAsync(() => new(Count() >= count || received.Overlapped || Losses(group) > 0), patience, $"{count} messages must arrive. At the start of the wait, {Count()} messages had arrived.");
         Assert.False(received.Overlapped, "Calls about one group must not overlap.");
         Assert.Equal(count, Count());
 

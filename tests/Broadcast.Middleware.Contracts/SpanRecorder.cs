@@ -40,7 +40,7 @@ sealed class SpanRecorder : IDisposable
     /// <summary>Starts the span of a caller, such as a request of the app. The span ends when the test disposes it.</summary>
     public Activity StartCaller() => _callers.StartActivity("caller")!;
 
-    /// <summary>Returns the completed spans with this operation name, after there are this many.</summary>
+    /// <summary>Waits for at least this number of completed spans with this operation name. Returns all such spans.</summary>
     public async Task<Activity[]> WaitForAsync(int count, string operation)
     {
         await Listener.EventuallyAsync(

@@ -4,7 +4,7 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Tests;
 
 /// <summary>
-/// Runs the backplane contract on a connection of the app. This connection uses RESP2, another database and a channel
+/// Runs the backplane contract on a connection of the app. This connection uses RESP2, the database 3 and a channel
 /// prefix.
 /// </summary>
 public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContractTests(redis)

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Packages.Tests;
 
-/// <summary>Runs programs with a home folder and a package folder of their own, so that the files of the user stay as they are.</summary>
+/// <summary>Runs programs with a separate home folder and package folder, so that the programs do not change the user's files.</summary>
 /// <param name="home">The home folder.</param>
 sealed class CommandLine(string home)
 {
@@ -58,13 +58,13 @@ sealed class CommandLine(string home)
                 ["DOTNET_CLI_UI_LANGUAGE"] = "en",
                 // A process that stays after the build would keep the files of the test open.
                 ["MSBUILDDISABLENODEREUSE"] = "1",
-                // These settings save CPU time. The analyzers check no code of these tests.
+                // These settings save CPU time. The tests do not need the warnings of the analyzers.
                 ["RunAnalyzers"] = "false",
                 ["DOTNET_TieredPGO"] = "0",
                 ["DOTNET_gcServer"] = "0",
             },
         };
-        // The test runner may set variables of its own build.
+        // The test runner may have set variables for its own build. Remove these variables.
         foreach (var name in (string[])["MSBuildSDKsPath", "MSBUILD_EXE_PATH", "MSBuildExtensionsPath", "GITHUB_ACTIONS", "ASPNETCORE_URLS"])
             start.Environment.Remove(name);
         return Process.Start(start)!;

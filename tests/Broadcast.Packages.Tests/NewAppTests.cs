@@ -1,11 +1,11 @@
 namespace Broadcast.Packages.Tests;
 
-/// <summary>Tests that the packages work in new apps.</summary>
+/// <summary>Tests that new apps with the packages deliver messages.</summary>
 [Collection(nameof(NewProjectsCollection))]
 public sealed class NewAppTests(PackageFeed feed, NewProjects projects)
 {
     [Fact]
-    public async Task NewApp_WithTwoLines_Broadcasts()
+    public async Task NewApp_WithTwoAddedLines_DeliversMessages()
     {
         await using var app = await RunningApp.StartAsync(feed.CommandLine, projects.NewApp);
 
@@ -13,7 +13,7 @@ public sealed class NewAppTests(PackageFeed feed, NewProjects projects)
     }
 
     [Fact]
-    public async Task Template_Installed_CreatesAppThatBroadcasts()
+    public async Task Template_Installed_CreatesAppThatDeliversMessages()
     {
         await using var app = await RunningApp.StartAsync(feed.CommandLine, projects.TemplateApp);
 

@@ -4,8 +4,8 @@ using System.Xml.Linq;
 namespace Broadcast.Packages.Tests;
 
 /// <summary>
-/// New projects, as developers create them: an empty app to which the developer adds two lines, an app from the template, and a package
-/// with the build settings of this repository. One build for all projects needs half the CPU time of three builds.
+/// Three new projects: an empty app with two added lines, an app from the template, and a package with the build settings of this
+/// repository. One build for all projects needs half the CPU time of three builds.
 /// </summary>
 /// <param name="feed">Provides the packages.</param>
 public sealed partial class NewProjects(PackageFeed feed) : IAsyncLifetime

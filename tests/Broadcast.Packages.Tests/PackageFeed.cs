@@ -29,7 +29,7 @@ public sealed class PackageFeed : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        // NuGet uses this file in all folders below. The feed is an addition to the feeds of the user.
+        // NuGet reads this file for all projects in subfolders. The file adds the feed to the feeds of the user.
         await File.WriteAllTextAsync(
             _folder.PathOf("NuGet.Config"),
             $"""<configuration><packageSources><add key="packed" value="{Folder}" /></packageSources></configuration>""",

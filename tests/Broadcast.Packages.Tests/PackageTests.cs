@@ -108,7 +108,7 @@ public sealed partial class PackageTests(PackageFeed feed)
         var dependencies = feed.Metadata(id).Descendants("dependency").ToArray();
 
         Assert.Equal(expected, dependencies.Select(static dependency => dependency.Attribute("id")!.Value).Order());
-        // The packages of one release belong together.
+        // Each package must depend on Broadcast.Middleware of the same release.
         Assert.All(
             dependencies.Where(static dependency => dependency.Attribute("id")!.Value == "Broadcast.Middleware"),
             dependency => Assert.Equal(feed.Version, dependency.Attribute("version")!.Value));

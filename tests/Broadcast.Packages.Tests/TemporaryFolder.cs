@@ -9,7 +9,7 @@ sealed class TemporaryFolder : IDisposable
 
     public void Dispose()
     {
-        // Git makes its objects read-only. On Windows, such a file cannot be deleted.
+        // Git makes its objects read-only. Windows does not delete read-only files.
         foreach (var file in Directory.EnumerateFiles(Path, "*", SearchOption.AllDirectories)) File.SetAttributes(file, FileAttributes.Normal);
         Directory.Delete(Path, recursive: true);
     }

@@ -37,7 +37,7 @@ public sealed class VersionTests(PackageFeed feed, NewProjects projects)
         await feed.CommandLine.GitAsync(_sample.Clone, "tag", "--delete", "v1.2.0");
         await AssertPrereleaseAsync();
 
-        // A copy of the sources has no repository.
+        // Move the .git folder to simulate a copy of the sources without a repository.
         new DirectoryInfo(Path.Combine(_sample.Clone, ".git")).MoveTo(_sample.Clone + "-git");
         await AssertPrereleaseAsync();
 

@@ -15,7 +15,7 @@ public sealed class GrpcRecipeTests
         await using var app = await RecipeApp.StartAsync();
         using var channel = GrpcChannel.ForAddress(app.GrpcUrl);
         var client = new Orders.OrdersClient(channel);
-        // An unknown position leads to a gap, which contains the position of the start.
+        // After an unknown position, the first item is a gap. The gap contains the position at which the call starts.
         var position = "";
         using (var call = client.Watch(new() { After = "0000000000000000-1" }, cancellationToken: Token))
         {
@@ -39,7 +39,7 @@ public sealed class GrpcRecipeTests
     }
 
     [Fact]
-    public async Task Watch_MalformedPosition_IsInvalidArgument()
+    public async Task Watch_MalformedPosition_FailsWithInvalidArgument()
     {
         await using var app = await RecipeApp.StartAsync();
         using var channel = GrpcChannel.ForAddress(app.GrpcUrl);

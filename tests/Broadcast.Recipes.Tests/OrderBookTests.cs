@@ -6,7 +6,7 @@ public sealed class OrderBookTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Book_OrdersBeforeAndAfterStart_ContainsAllOrders()
+    public async Task OrderBook_OrdersBeforeAndAfterStart_ContainsAllOrders()
     {
         await using var app = await RecipeApp.StartAsync();
         var database = new OrderDatabase();

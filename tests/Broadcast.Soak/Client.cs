@@ -36,7 +36,7 @@ sealed class Client : IDisposable
 
     public string? Problem { get; private set; }
 
-    /// <summary>The reason for which the server has ended the connection. Null while the connection is open.</summary>
+    /// <summary>The reason why the server has ended the connection. Null while the connection is open.</summary>
     public string? End { get; private set; }
 
     public bool HasEnded => End is not null;

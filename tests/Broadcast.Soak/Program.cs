@@ -3,7 +3,7 @@ using Broadcast.Soak;
 
 // Loads the demo for several minutes. Clients connect, close, abort and read slowly.
 // The test fails if a client misses a message without a notice, if a count of the server is wrong, or if the memory of the server grows.
-//   dotnet Broadcast.Soak.dll PATH-TO-WebDemo.dll [MINUTES] [CLIENTS] [ONE CLIENT IN THIS MANY IS SLOW, 0 FOR NONE]
+//   dotnet Broadcast.Soak.dll PATH-TO-WebDemo.dll [MINUTES] [CLIENTS] [N: EVERY NTH CLIENT IS SLOW, 0 FOR NONE]
 var demo = args[0];
 var minutes = args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 5;
 var count = args.Length > 2 ? int.Parse(args[2], CultureInfo.InvariantCulture) : 2000;
@@ -29,7 +29,7 @@ while (DateTime.UtcNow - started < TimeSpan.FromMinutes(minutes))
 {
     await publisher.PublishAsync();
 
-    // Some random clients leave, with or without a close frame. The server has closed some slow clients. Replace all of them.
+    // Random clients leave, with or without a close frame. Replace these clients, and the slow clients that the server has closed.
     var leaving = count * ChurnPerMinute / 60 / Publisher.PerSecond;
     for (var i = 0; i < clients.Count; i++)
     {
@@ -50,7 +50,7 @@ while (DateTime.UtcNow - started < TimeSpan.FromMinutes(minutes))
     Console.WriteLine($"{lastSample - started:mm\\:ss}  {memory[^1] / 1024} MB  published {publisher.Count}, ended {ended}, closed as slow {closedAsSlow}");
 }
 
-// The last message reaches every fast client.
+// The last message must reach every fast client.
 await publisher.FinishAsync();
 foreach (var client in clients.Where(client => !client.IsSlow))
 {

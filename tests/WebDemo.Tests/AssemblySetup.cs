@@ -2,7 +2,7 @@ using WebDemo.Tests;
 using Xunit.Sdk;
 using Xunit.v3;
 
-// Most tests wait for a server, a browser or a timer. So the number of parallel tests is larger than the number of processors.
+// Most tests wait for a server, a browser or a timer. So four tests run in parallel, even on fewer processors.
 [assembly: Parallelization(Mode = ParallelMode.Collections, MaxThreads = 4)]
 
 // All browser tests share one browser process. Each test opens its own window, which shares no state with other windows.

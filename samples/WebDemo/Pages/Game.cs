@@ -23,7 +23,7 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / 30), time);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
-            // Only this loop publishes names, so the newest names are always the last. Without players, the loop waits.
+            // Only this loop publishes names, so the newest names always arrive last. Without players, the loop waits.
             if (await _joins.WaitAsync(_players.IsEmpty ? Timeout.Infinite : 0, stoppingToken))
                 await broadcaster.PublishAsync(
                     _players.Values.DistinctBy(static p => p.Number).ToDictionary(static p => p.Number, static p => p.Name),

@@ -37,7 +37,7 @@ static class Members
     public static void Map(IEndpointRouteBuilder app)
     {
         app.MapPost("/login", LogIn);
-        // The server adds the name of the member, so no member can use the name of another one.
+        // The server adds the name of the member, so no member can use the name of another member.
         app.MapBroadcast("/members").RequireAuthorization().Use(static (context, next) =>
         {
             if (context.Message.Type != MessageType.Text) return CloseAsync(context);

@@ -34,7 +34,7 @@ sealed record LoginResponse(string Name, string Token, long Expires);
 /// <summary>The figures of the load page. The server sends these figures twice per second.</summary>
 /// <param name="Wanted">The number of clients that the page has requested.</param>
 /// <param name="Clients">The number of connected clients.</param>
-/// <param name="Deliveries">The number of messages that the clients received in the last second.</param>
+/// <param name="Deliveries">The number of messages per second that the clients received since the previous report.</param>
 /// <param name="P50">The median time from publish to receive, in milliseconds. Null without deliveries.</param>
 /// <param name="P99">The 99th percentile of this time, in milliseconds. Null without deliveries.</param>
 /// <param name="Memory">The memory of the process, in MB. The clients are in the same process.</param>

@@ -13,7 +13,7 @@ sealed class PhoneLink(IConfiguration settings, IServer server)
 {
     const string DefaultUrl = "http://*:5000";
 
-    // No packet is sent to this address. It only selects the network of the computer.
+    // No packet is sent to this address. The address only selects the network interface.
     static readonly IPAddress ExternalAddress = IPAddress.Parse("192.0.2.1");
 
     /// <summary>The URL of this computer. Null if the demo listens only on localhost.</summary>

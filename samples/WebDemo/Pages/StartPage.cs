@@ -52,7 +52,9 @@ sealed class StartPage(
         if (context.Result.Joined) _joins.Release();
     }
 
-    /// <summary>Publishes the position of a cursor: two uint16 values. No bytes mean that the cursor has left.</summary>
+    /// <summary>
+    /// Publishes the position of a cursor: two uint16 values. An empty message means that the cursor has left.
+    /// </summary>
     Task MoveCursorAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
         var sender = context.Connection;

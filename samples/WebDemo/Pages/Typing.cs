@@ -14,7 +14,7 @@ static class Typing
         })
         .Use(static (context, next) =>
         {
-            // The group keeps no such messages, because they are old after a few seconds.
+            // The message is transient, because it is outdated after a few seconds.
             context.Message = Message.FromText(DisplayName.Get(context.Connection)) with { IsTransient = true };
             context.ExcludeSender();
             return next(context);

@@ -142,7 +142,7 @@ function moveCursor(sender, x, y) {
   cursors.move(sender, x / SIZE * 100, y / SIZE * 100);
 }
 
-// A server that crashes cannot remove the cursors of its clients.
+// A server that crashes cannot remove the cursors of its clients. So the page hides the cursors of absent people.
 function isAbsent(id) {
   return people.isKnown && !people.members.has(id);
 }

@@ -13,7 +13,7 @@ let total = { frames: 0, bytes: 0 };
 let isPaused = false;
 let refreshTimer;
 
-// This module runs before the other modules of the page. So every WebSocket of the page is a watched one.
+// This module runs before the other modules of the page. So every WebSocket of the page is a WatchedWebSocket.
 class WatchedWebSocket extends WebSocket {
   constructor(...parameters) {
     super(...parameters);

@@ -31,7 +31,7 @@ export function replaceAll(entries) {
 
 /** Adds a message { data, own, time } or a note { note, isProblem }. */
 export function add(entry) {
-  // One animation frame shows all new entries, so a fast stream does not slow the page. Hidden pages have no frames.
+  // One animation frame shows all new entries, so a fast stream does not slow the page. Hidden pages have no animation frames.
   if (pending.push(entry) === 1) requestAnimationFrame(flush);
   if (pending.length > MAX_ENTRIES) pending.splice(0, pending.length - MAX_ENTRIES);
 }

@@ -27,7 +27,7 @@ function closed(code, reason, wasOpen) {
 }
 // #endregion
 
-// A browser does not report the status of a refused handshake. A new server has a new key, so it refuses old tokens.
+// A browser does not report the status of a refused handshake. A restarted server has a new key, so it refuses old tokens.
 async function checkToken() {
   try {
     const { status } = await fetch("members?" + new URLSearchParams({ access_token: session.token }));

@@ -1,6 +1,6 @@
 const KEY = "name";
 
-/** Returns the last name in this tab, or else in this browser. Two tabs may have different names. */
+/** Returns the most recent name of this tab, or else of this browser. Two tabs may have different names. */
 export function rememberedName() {
   return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
 }

@@ -2,7 +2,7 @@ import { Connection } from "./connection.js";
 import { element } from "./element.js";
 import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
-// The chart shows this time. Until the page has so many prices, the chart shows a shorter time.
+// The chart shows this time. Until the page has prices for the whole time, the chart shows a shorter time.
 const [MIN_SECONDS, SHOWN_SECONDS] = [10, 60];
 
 const $ = id => document.getElementById(id);
@@ -138,8 +138,8 @@ setInterval(() => {
   updates = published = 0;
 }, 1000);
 
-// A throttled page gets 20 prices per second of all markets. Each price is the newest one of its symbol. For other pages,
-// the filter of the URL selects the prices of a market, so the server sends no others.
+// A throttled page gets 20 prices per second of all markets. Each price is the newest price of its symbol. For
+// other pages, the filter in the URL selects one market, so the server sends only the prices of this market.
 function connect() {
   if (throttle.checked) document.querySelector("#market input").checked = true;
   const market = document.querySelector("#market :checked").value;

@@ -1,7 +1,7 @@
 import { Connection } from "./connection.js";
 import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
-// A chart shows this time. Until a sensor has so many readings, its chart shows a shorter time.
+// A chart shows this time. Until a sensor has readings for the whole time, its chart shows a shorter time.
 const [MIN_SECONDS, SHOWN_SECONDS] = [10, 120];
 const [WIDTH, HEIGHT] = [240, 60];
 const SVG = "http://www.w3.org/2000/svg";

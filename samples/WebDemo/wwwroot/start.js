@@ -32,7 +32,7 @@ function sendPointer() {
 }
 // #endregion
 
-// The page also receives messages to all connections. The page ignores such messages if they are not its own.
+// The page also receives messages to all connections. The page ignores messages that are not figures, cursors or prices.
 function parse(data) {
   try {
     return JSON.parse(data);

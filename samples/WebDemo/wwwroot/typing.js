@@ -1,11 +1,11 @@
 import { Connection } from "./connection.js";
 import { socketUrl } from "./status.js";
 
-// The page sends at most one message per interval. A name disappears if no message arrives for a longer time.
+// The page sends at most one message per interval. The page hides a name if no message arrives for SHOWN_TIME.
 const SEND_INTERVAL = 1500;
 const SHOWN_TIME = 4000;
 
-/** Shows the names of the people who are typing in a room, and tells them when this page is typing. */
+/** Shows the names of the people who are typing in a room, and tells these people when the user of this page is typing. */
 export class Typing {
   #element;
   #timers = new Map();

@@ -4,7 +4,10 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Broadcast.Middleware.Redis.Tests.Checks;
 
-/// <summary>Each test has its own ACL user and prefix on the shared server.</summary>
+/// <summary>
+/// Tests that a node reports missing permissions of its Redis user. Each test has its own ACL user and prefix on the
+/// shared server.
+/// </summary>
 public sealed class CommandCheckTests(SharedRedis redis) : IAsyncLifetime
 {
     readonly string _name = $"check-{Guid.NewGuid():N}";

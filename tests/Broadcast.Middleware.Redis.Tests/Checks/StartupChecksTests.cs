@@ -30,7 +30,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [Theory]
     [InlineData("-config", 0)]
     [InlineData("-config -info", 1)]
-    public async Task EvictionPolicy_NotReadable_LogsWarning(string denied, int warnings)
+    public async Task EvictionPolicy_ConfigAndInfoDenied_LogsWarning(string denied, int warnings)
     {
         await ExecuteAsync($"{AllPermissions} {denied}");
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
@@ -58,7 +58,7 @@ public sealed partial class StartupChecksTests : RedisTest
     }
 
     [Fact]
-    public async Task Acl_WithExactlyTheDocumentedCommands_IsSufficient()
+    public async Task Acl_WithOnlyDocumentedPermissions_DeniesNoRequiredCommand()
     {
         var documentation = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "redis.md"), Token);
         var rule = AclRule().Match(documentation).Value
@@ -72,7 +72,8 @@ public sealed partial class StartupChecksTests : RedisTest
         var configuration = $"{Redis.Configuration},user=test,password=secret";
         var history = new GroupOptions { HistoryMessages = 100, HistoryAge = Timeout.InfiniteTimeSpan };
         var node = await StartNodeAsync(configuration);
-        // StackExchange.Redis would use other commands for a fraction of a second.
+        // For a timeout with a fraction of a second, StackExchange.Redis uses other commands. So also test such a
+        // timeout.
         var other = _log.StartNode(
             Nodes, configuration, static options => options.NodeTimeout = TimeSpan.FromSeconds(14.5));
         await node.SubscribeAsync(Group, history);

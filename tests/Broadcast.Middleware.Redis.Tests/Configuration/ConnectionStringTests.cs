@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Redis.Tests.Configuration;
 
 /// <summary>
-/// Tests connection strings and their passwords. The passwords contain the text "s3cret" or a part of it.
+/// Tests connection strings and their passwords. The passwords contain the text "s3cret" or a part of this text.
 /// </summary>
 public sealed class ConnectionStringTests : RedisTest
 {
@@ -58,7 +58,7 @@ public sealed class ConnectionStringTests : RedisTest
     [Theory]
     [InlineData(Secret)]
     [InlineData("wrong-" + Secret)]
-    public async Task Url_WithPassword_ConnectsAndLogsNoSecret(string password)
+    public async Task Url_WithRightOrWrongPassword_LogsNoPassword(string password)
     {
         await Redis.StartAsync("--requirepass", Secret);
         var node = _log.StartNode(
@@ -82,7 +82,7 @@ public sealed class ConnectionStringTests : RedisTest
     }
 
     [Fact]
-    public async Task Password_RepeatedByTheServer_IsNotLogged()
+    public async Task Password_RepeatedInAuthError_IsNotLogged()
     {
         // A proxy that does not know AUTH repeats the arguments of AUTH in its error.
         await Redis.StartAsync("--rename-command", "AUTH", "NO-AUTH", "--rename-command", "HELLO", "NO-HELLO");
@@ -95,9 +95,10 @@ public sealed class ConnectionStringTests : RedisTest
     }
 
     [Fact]
-    public async Task Password_InErrorOfTheServer_IsNotLogged()
+    public async Task Password_RepeatedInUnknownCommandError_IsNotLogged()
     {
-        // Redis repeats the arguments of an unknown command. They contain the password, because it equals the prefix.
+        // In its error for an unknown command, Redis repeats the arguments. The arguments contain the password, because
+        // the prefix of the keys equals the password.
         await Redis.StartAsync(
             "--requirepass", Secret, "--rename-command", "SET", "NO-SET", "--rename-command", "SETEX", "NO-SETEX");
         _log.StartNode(Nodes, $"{Redis.Configuration},password={Secret}", options => options.Prefix = Secret);

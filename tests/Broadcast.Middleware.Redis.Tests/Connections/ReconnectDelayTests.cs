@@ -26,6 +26,6 @@ public sealed class ReconnectDelayTests
     }
 
     [Fact]
-    public void ShouldRetry_AfterVeryManyRetries_StillRetries() =>
+    public void ShouldRetry_LargestRetryCount_ReturnsTrue() =>
         Assert.True(new ReconnectDelay().ShouldRetry(long.MaxValue, 4500));
 }

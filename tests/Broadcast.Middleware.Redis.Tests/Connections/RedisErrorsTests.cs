@@ -64,7 +64,7 @@ public sealed class RedisErrorsTests : RedisTest
     }
 
     [Fact]
-    public async Task Subscribe_ChannelNotPermitted_FailsUntilItIsPermitted()
+    public async Task Subscribe_ChannelNotPermitted_FailsUntilChannelIsPermitted()
     {
         await Redis.StartAsync();
         await using var connection = await Redis.ConnectAsync();
@@ -87,7 +87,7 @@ public sealed class RedisErrorsTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_WrongPassword_ReportsLoginWithoutThePassword()
+    public async Task Publish_WrongPassword_ErrorNamesLoginButNotPassword()
     {
         await Redis.StartAsync("--requirepass", "right");
         var node = StartNode(

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Tests.Diagnostics;
 
-/// <summary>The logger of the app throws an exception at each call.</summary>
+/// <summary>Tests a node whose app has a logger that throws an exception at each call.</summary>
 public sealed class RedactingLoggerTests : RedisTest
 {
     [Fact]
@@ -17,7 +17,7 @@ public sealed class RedactingLoggerTests : RedisTest
     }
 
     [Fact]
-    public async Task Node_LoggerThrows_Works()
+    public async Task Node_LoggerThrows_ReportsLossAndWritesMembers()
     {
         var node = new TestNode(Nodes.Create(builder =>
         {

@@ -11,7 +11,7 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
     readonly NodeFactory _nodes = new();
 
     [Fact]
-    public void RedisDoc_AllInstruments_AreListed()
+    public void RedisDocumentation_AllInstruments_AreListed()
     {
         var meters = _nodes.GetMeterFactory(CreateBackplane());
         var instruments = new List<string>();
@@ -30,7 +30,7 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
     }
 
     [Fact]
-    public async Task Publish_ManyMessages_CountsEachOne()
+    public async Task Publish_ManyMessages_MetricsCountEachMessage()
     {
         var backplane = CreateBackplane();
         var meters = _nodes.GetMeterFactory(backplane);
@@ -53,7 +53,7 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
     }
 
     [Fact]
-    public async Task Publish_TransientMessages_CountsEachOne()
+    public async Task Publish_StoredAndTransientMessages_ReceivedMetricCountsEachMessage()
     {
         var backplane = CreateBackplane();
         using var received = new MetricCollector<long>(

@@ -18,7 +18,7 @@ public sealed class RedisTracingTests(SharedRedis redis) : IDisposable
     public void Dispose() => _recorder.Dispose();
 
     [Fact]
-    public async Task Publish_MemberOnOtherNode_ContinuesTraceThere()
+    public async Task Publish_MemberOnOtherNode_ContinuesTraceOnThatNode()
     {
         await using var one = await StartAsync(null);
         var joined = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);

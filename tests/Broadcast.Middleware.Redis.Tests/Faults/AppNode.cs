@@ -71,7 +71,7 @@ sealed class AppNode : IAsyncDisposable
     static void ConfigureBroadcast(BroadcastOptions options)
     {
         options.Groups[Group] = new() { HistoryMessages = 5_000, HistoryBytes = 16 * 1024 * 1024 };
-        // On a busy machine, all clients can be slow. The limits for slow clients must not close them.
+        // On a busy machine, all clients can be slow. So raise or disable the limits that close slow clients.
         options.MaxBacklogBytes = 1 << 28;
         options.SendTimeout = Timeout.InfiniteTimeSpan;
         options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;

@@ -112,7 +112,7 @@ public abstract class FaultTest : IAsyncLifetime
     /// messages after its position.
     /// </summary>
     /// <param name="name">The name of the fault.</param>
-    /// <param name="messages">The messages of each publisher.</param>
+    /// <param name="messages">The number of messages of each publisher.</param>
     /// <param name="causeFault">Causes the fault and then ends the fault.</param>
     /// <param name="notified">The subscribers that are notified of a loss.</param>
     private protected async Task PublishDuringFaultAsync(
@@ -185,7 +185,7 @@ public abstract class FaultTest : IAsyncLifetime
         foreach (var figure in _figures) TestContext.Current.TestOutputHelper?.WriteLine(figure);
     }
 
-    /// <summary>Waits until the publishers of all nodes except the first have finished.</summary>
+    /// <summary>Waits until the publishers of all nodes except the first node have finished.</summary>
     private protected Task WaitForOtherPublishersAsync() =>
         Task.WhenAll(_publishing.Where(static (_, i) => i % NodeCount != 0));
 
@@ -260,8 +260,8 @@ public abstract class FaultTest : IAsyncLifetime
     }
 
     /// <summary>
-    /// Returns a message that all subscribers have received. If a node has not noticed a loss yet, its message may
-    /// reach no subscriber. So the method publishes several messages.
+    /// Returns a message that all subscribers have received. A message may reach no subscriber if the publishing node
+    /// has not noticed a loss yet. So the method publishes several messages.
     /// </summary>
     async Task<(MessageId Message, Position Position)> WaitForCommonMessageAsync(string name)
     {

@@ -55,7 +55,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task NodeDisconnect_BeyondRepairWindow_NotifiesOnlyItsClients()
+    public async Task NodeDisconnect_BeyondRepairWindow_NotifiesOnlyClientsOfThatNode()
     {
         await StartAsync(static options => options.RepairMessages = 1, await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -92,7 +92,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RedisFaults_AllInOneRun_DeliverAllMessagesOrNotify()
+    public async Task RedisFaults_SeveralInOneRun_DeliverAllMessagesOrNotifyClients()
     {
         // The test has five faults. Each publisher sends MessagesPerPublisher messages in total.
         var messages = MessagesPerPublisher / 5;

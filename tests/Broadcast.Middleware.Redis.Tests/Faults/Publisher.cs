@@ -50,7 +50,7 @@ sealed class Publisher(IBroadcaster broadcaster, int number, string group)
             await PublishAsync(1);
             if (Positions is [.., { } position] positions) return (new(number, positions.Length - 1), position);
             Assert.True(
-                TimeProvider.System.GetElapsedTime(started) < timeout, $"All publishes fail for {timeout}.");
+                TimeProvider.System.GetElapsedTime(started) < timeout, $"No publish succeeded within {timeout}.");
         }
     }
 

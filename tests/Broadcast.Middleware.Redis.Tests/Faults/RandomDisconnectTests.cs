@@ -42,7 +42,8 @@ public sealed class RandomDisconnectTests : RedisTest
             }
         }, Token)));
 
-        // Each disconnect waits until its node has published again, so that the disconnect interrupts operations.
+        // Before each disconnect, wait until the node has published more messages. So the disconnect interrupts
+        // operations.
         for (var round = 0; round < DisconnectCount; round++)
         {
             var index = random.Next(3);

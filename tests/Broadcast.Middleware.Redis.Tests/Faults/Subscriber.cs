@@ -146,7 +146,8 @@ sealed class Subscriber : IAsyncDisposable
         }
         catch (WebSocketException)
         {
-            // The server waits for the answer only until the close timeout. On a busy machine, this client can be late.
+            // The server waits for the client's close frame only until the close timeout. On a busy machine, this
+            // client can be late.
         }
 
         return sequence;

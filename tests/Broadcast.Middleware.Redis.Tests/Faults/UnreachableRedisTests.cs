@@ -99,7 +99,7 @@ public sealed class UnreachableRedisTests : RedisTest
     }
 
     [Fact]
-    public async Task PublishToUser_DirectoryEvicted_ReportsNoRecipient()
+    public async Task PublishToUser_MemberDirectoryEvicted_ReportsNoRecipient()
     {
         var (node, other) = (await StartAppAsync(Redis.Configuration), await StartAppAsync(Redis.Configuration));
         using var client = await other.ConnectAsync("/rooms/a?user=ann");

@@ -15,7 +15,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     [InlineData("a\n", "localhost", "Prefix is 'a\n'")]
     [InlineData("a", "", "It names no server")]
     [InlineData("a", "localhost,nonsense=1", "Configuration is invalid")]
-    public async Task AppStart_WithInvalidOption_Fails(string prefix, string configuration, string expectedError)
+    public async Task AppStart_InvalidOption_ThrowsValidationException(string prefix, string configuration, string expectedError)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.WebHost.UseTestServer();

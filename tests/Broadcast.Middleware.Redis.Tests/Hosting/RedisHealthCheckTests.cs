@@ -11,7 +11,7 @@ public sealed class RedisHealthCheckTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task HealthCheck_RedisStartsOrStops_ReportsStateOfRedis()
+    public async Task HealthCheck_RedisStartsThenIsSuspended_ReportsStateOfRedis()
     {
         await using var server = RedisServer.Create();
         var services = new ServiceCollection();
@@ -43,7 +43,7 @@ public sealed class RedisHealthCheckTests
         await server.ResumeAsync();
     }
 
-    /// <summary>Twemproxy forwards neither subscriptions nor streams, so the backplane cannot use it.</summary>
+    /// <summary>Twemproxy forwards neither subscriptions nor streams, so the backplane cannot use Twemproxy.</summary>
     [Fact]
     public async Task HealthCheck_BehindTwemproxy_IsUnhealthy()
     {

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 /// <summary>
-/// The effort of the long tests. For example, BROADCAST_TEST_EFFORT=10 multiplies the number of their messages by 10.
+/// The factor by which the environment variable BROADCAST_TEST_EFFORT extends the long tests. For example,
+/// BROADCAST_TEST_EFFORT=10 multiplies their number of messages by 10.
 /// </summary>
 static class Effort
 {

@@ -33,7 +33,9 @@ sealed class LogRecorder
         }));
 
     /// <summary>Returns all values of all records: the text, the exception and the structured state.</summary>
-    /// <remarks>The state of a record with a removed secret is only text, so this record has no structured state.</remarks>
+    /// <remarks>
+    /// If the node has removed a secret from a record, the state of the record is only text, without structured values.
+    /// </remarks>
     public string GetEverything() => string.Join('\n', Records.Select(record =>
         $"{record.Message}\n{record.Exception}\n" +
         string.Join('\n', (record.State as IEnumerable<KeyValuePair<string, string?>>)?.Select(pair => $"{pair.Key}={pair.Value}") ?? [])));

@@ -21,7 +21,7 @@ sealed class RedisServer : IAsyncDisposable
 
     public static bool IsInstalled => File.Exists(Program);
 
-    /// <summary>The command-line client of the same installation.</summary>
+    /// <summary>The command-line client in the same folder as the server program.</summary>
     public static string ClientProgram => Program.Replace("-server", "-cli", StringComparison.Ordinal);
 
     public int Port { get; }

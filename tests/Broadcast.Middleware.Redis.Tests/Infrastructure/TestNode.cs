@@ -3,7 +3,7 @@ using Broadcast.Middleware.Redis.Publishing;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>A started backplane that records its messages.</summary>
+/// <summary>A started backplane, with a receiver that records the delivered messages.</summary>
 sealed class TestNode
 {
     /// <summary>The maximum time that a test waits for a condition.</summary>

@@ -9,7 +9,9 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Tests.Members;
 
-/// <summary>Tests the users of several apps, and the refresh of a user on another app.</summary>
+/// <summary>
+/// Tests the list of users in a cluster of apps, and the refresh of a user's authentication from another app.
+/// </summary>
 public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
 {
     const string Room = "/rooms/a";
@@ -47,7 +49,7 @@ public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
     }
 
     [Fact]
-    public async Task Users_NodeCrashes_AreOfflineAfterNodeTimeout()
+    public async Task Users_NodeCrashes_OnlyUsersOfThatNodeGoOffline()
     {
         var (one, two) = (await StartAsync(), await StartAsync());
         using var ann = await ConnectAsync(one, "ann");

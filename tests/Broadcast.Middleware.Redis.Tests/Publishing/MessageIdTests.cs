@@ -62,7 +62,7 @@ public sealed class MessageIdTests : RedisTest
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
         Assert.InRange((await database.KeyTimeToLiveAsync(Keys.MessageId("id")))!.Value, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(3));
-        // A message without an ID writes no such key.
+        // A publish without an ID writes no such key.
         var keys = connection.GetServers()[0].Keys(pattern: "*:d:*").ToArray();
         Assert.Equal([Keys.MessageId("id")], keys);
     }

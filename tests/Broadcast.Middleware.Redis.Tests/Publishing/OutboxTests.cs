@@ -6,7 +6,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Publishing;
 
-/// <summary>Tests publishes while Redis is unreachable or becomes unreachable.</summary>
+/// <summary>Tests the outbox of a node while Redis is unreachable or becomes unreachable.</summary>
 public sealed class OutboxTests : RedisTest
 {
     protected override bool StartsRedis => false;
@@ -78,7 +78,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_BehindAnotherPublish_HasItsOwnTimeout()
+    public async Task Publish_BehindAnotherPublish_FailsAfterItsOwnPublishTimeout()
     {
         var time = new FakeTimeProvider();
         var backplane = Nodes.Create(builder =>
@@ -96,7 +96,8 @@ public sealed class OutboxTests : RedisTest
         Assert.DoesNotContain(publishes, static publish => publish.IsCompleted);
         foreach (var publish in publishes)
         {
-            // The next message is pending at 9.1, 12.1 or 15.1 seconds. It has expired at 10.1, 13.1 or 16.1 seconds.
+            // The next message is pending at 9.1, 12.1 or 15.1 seconds. The message has expired at 10.1, 13.1 or 16.1
+            // seconds.
             time.Advance(TimeSpan.FromSeconds(0.1));
             Assert.False(publish.IsCompleted);
             time.Advance(TimeSpan.FromSeconds(1));
@@ -123,7 +124,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_CancelledWhileItWaits_FreesItsBytes()
+    public async Task Publish_CanceledWhileWaiting_FreesBytesOfMessage()
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.MaxOutboxBytes) = (TimeSpan.FromMinutes(1), 65_536));
@@ -141,7 +142,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_CancelledInFlight_KeepsItsBytesUntilTheBatchEnds()
+    public async Task Publish_CanceledInFlight_KeepsBytesOfMessageUntilBatchEnds()
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.MaxOutboxBytes) = (TimeSpan.FromMinutes(1), 65_536));
@@ -162,7 +163,7 @@ public sealed class OutboxTests : RedisTest
     /// disconnect.
     /// </summary>
     [Fact]
-    public async Task Publish_ManyLargeMessagesCancelled_StaysWithinMaxOutboxBytes()
+    public async Task Publish_ManyLargeMessagesCanceled_StaysWithinMaxOutboxBytes()
     {
         const int MessageBytes = 1 << 20;
         await Redis.StartAsync();
@@ -188,7 +189,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_ManyMessagesCancelled_FreesTheirMemory()
+    public async Task Publish_ManyMessagesCanceled_FreesMemoryOfMessages()
     {
         var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromHours(1));
         var outbox = node.Outbox;
@@ -258,7 +259,7 @@ public sealed class OutboxTests : RedisTest
             "A publish succeeds after the faults.");
         await TestNode.EventuallyAsync(() => new(outbox is { Bytes: 0, Count: 0 }), "No message waits.");
         TestContext.Current.TestOutputHelper?.WriteLine(
-            $"{published} published, {failed} failed, {cancelled} cancelled");
+            $"{published} published, {failed} failed, {cancelled} canceled");
         Assert.True(published > 0 && failed > 0 && cancelled > 0, "Each outcome occurs.");
 
         async Task PublishAsync(string group, int size, int? cancelAfterMilliseconds)
@@ -305,7 +306,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_ArrivesAfterLaterBatch_IsRejected()
+    public async Task Batch_ArrivesAfterLaterBatch_IsRejected()
     {
         await Redis.StartAsync();
         var node = StartNode();

@@ -35,7 +35,8 @@ public sealed class SubscriptionFilterTests : RedisTest
     {
         await using var publisher = await StartAppAsync(retains: true);
         await using var node = await StartAppAsync(retains: true);
-        // Each message is the newest of its key. The node loads the values from Redis, without the history.
+        // Each message has its own key, so the group retains all messages. The node loads these messages from Redis,
+        // without the history.
         var broadcaster = publisher.Services.GetRequiredService<IBroadcaster>();
         for (var i = 1; i <= 20; i++) await PublishAsync(broadcaster, i, $"{i}");
         using var client = new ClientWebSocket();

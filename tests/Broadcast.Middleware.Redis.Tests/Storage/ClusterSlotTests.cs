@@ -29,7 +29,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
             slots.Add(slot);
         }
 
-        // Different groups use different slots, so the load is shared.
+        // Different groups use different slots, so the servers share the load.
         Assert.InRange(slots.Count, 500, 2000);
 
         string CreateName() => string.Concat(

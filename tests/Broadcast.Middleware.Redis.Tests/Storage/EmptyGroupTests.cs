@@ -4,7 +4,7 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 namespace Broadcast.Middleware.Redis.Tests.Storage;
 
 /// <summary>
-/// Tests groups that have a history rule but no messages. Clients create such groups when they open URLs.
+/// Tests groups that keep a history but have no messages. Clients create such groups when they open URLs.
 /// </summary>
 public sealed class EmptyGroupTests : RedisTest
 {
@@ -42,7 +42,7 @@ public sealed class EmptyGroupTests : RedisTest
     }
 
     [Fact]
-    public async Task EmptyGroup_WithSubscriber_HasItsExpirationRenewed()
+    public async Task EmptyGroup_WithSubscriber_RenewsExpirationOfState()
     {
         var node = StartNode();
         await node.SubscribeAsync(Group, Infinite);

@@ -14,7 +14,7 @@ public sealed class KeySpaceTests(SharedRedis redis) : IAsyncDisposable
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Broadcasts_WithOtherPrefixNameOrDatabase_AreIndependent()
+    public async Task Broadcasts_WithDifferentPrefixNameOrDatabase_AreIndependent()
     {
         (string Prefix, string Name, int Database)[] broadcasts =
         [

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Redis.Tests.Storage;
 public sealed class MemoryLimitTests : RedisTest
 {
     [Fact]
-    public async Task WriteMembers_WithoutMemory_IsRefusedAndKeepsTheMembers()
+    public async Task WriteMembers_RedisOutOfMemory_IsRefusedAndKeepsMembers()
     {
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
@@ -24,7 +24,7 @@ public sealed class MemoryLimitTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_ToNewGroupWithoutMemory_IsRefused()
+    public async Task Publish_RedisOutOfMemory_IsRefusedAndCreatesNoStream()
     {
         var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromSeconds(3));
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
@@ -37,7 +37,7 @@ public sealed class MemoryLimitTests : RedisTest
     }
 
     [Fact]
-    public async Task CommandCheck_WithoutMemory_ReportsFix()
+    public async Task CommandCheck_RedisOutOfMemory_ReportsFix()
     {
         var node = StartNode();
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Redis.Tests.Storage;
 public sealed class ScriptsTests : RedisTest
 {
     [Fact]
-    public async Task Publish_ManyExpiredBatches_TrimsBatchesInSteps()
+    public async Task Publish_ManyBatchesOutsideRepairWindow_TrimsBatchesInSteps()
     {
         var history = new GroupOptions { HistoryMessages = 100 };
         var node = StartNode(configure: options =>

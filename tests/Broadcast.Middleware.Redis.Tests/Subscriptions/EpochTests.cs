@@ -3,7 +3,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
 
-/// <summary>Tests a node when Redis loses its data, returns to an older state, or is suspended.</summary>
+/// <summary>Tests how a node reacts when Redis loses its data, returns to an older state, or is suspended.</summary>
 public sealed class EpochTests : RedisTest
 {
     [Fact]

@@ -23,7 +23,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task Message_LostOnChannel_IsDeliveredBeforeTheNext()
+    public async Task Message_LostOnChannel_IsDeliveredBeforeNextMessage()
     {
         // The interval is so long that no check finds the lost message. Only the next message shows the gap.
         var node = StartNode(configure: options => options.CheckInterval = TimeSpan.FromMinutes(1));
@@ -92,7 +92,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         var publisher = StartNode(configure: UseLargeWindow);
         await backplane.SubscribeAsync("/slow", null, Token);
         await backplane.SubscribeAsync("/fast", null, Token);
-        // Together, these messages have ten times the capacity of the inbox.
+        // Together, these messages are ten times as large as the capacity of the inbox.
         for (var i = 0; i < MessageCount; i++)
         {
             var message = Enumerable.Repeat((byte)i, 200_000).ToArray();
@@ -112,7 +112,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task Channel_SubscriptionLost_IsReopenedWithoutLoss()
+    public async Task ChannelSubscription_Lost_IsRestoredWithoutMessageLoss()
     {
         await using var connection = await ConnectionMultiplexer.ConnectAsync(Redis.Configuration);
         var node = new TestNode(Nodes.Create(connection));
@@ -135,7 +135,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task QuietGroup_WithSubscriber_KeepsItsEpoch()
+    public async Task QuietGroup_WithSubscriber_KeepsEpoch()
     {
         var node = StartNode();
         var start = await node.SubscribeAsync(Group);
@@ -161,7 +161,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task Subscribe_CancelledAtRandomMoments_LeavesNoSubscription()
+    public async Task Subscribe_CanceledAtRandomMoments_LeavesNoSubscription()
     {
         var proxy = CreateProxy();
         var node = StartNode(proxy.Configuration);
@@ -188,7 +188,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         }
 
         Assert.InRange(cancelled, 1, rounds);
-        TestContext.Current.TestOutputHelper?.WriteLine($"{cancelled} of {rounds} subscriptions were cancelled.");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{cancelled} of {rounds} subscriptions were canceled.");
         await Redis.WaitForNoSubscribersAsync(proxy);
         node.Clear(Group);
         var subscription = await node.SubscribeAsync(Group, history);

@@ -28,7 +28,7 @@ public sealed class HistoryReaderTests : RedisTest
         var proxy = CreateProxy();
         // The test counts the bytes of all answers. The long timeout prevents a repeated read on a busy machine.
         var node = StartNode($"{proxy.Configuration},syncTimeout=60000,asyncTimeout=60000", UseLargeWindow);
-        // The startup checks also receive data.
+        // The startup checks also receive data, so wait until the checks have ended.
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         await node.SubscribeAsync("/other");
         var before = proxy.AnswerBytes;

@@ -19,14 +19,14 @@ public sealed class RetainedMessageTests : RedisTest
             await Task.WhenAll(publishes);
         }
 
-        // The newest keys of 0 to 2 among the last numbers: 298 has key 0, 297 has key 2, and 296 has key 1.
+        // The newest message of each key: 298 has key 0, 297 has key 2, and 296 has key 1.
         Assert.Equal(["4 296", "4 297", "4 298"], await GetRetainedAsync(node));
         await using var connection = await Redis.ConnectAsync();
         Assert.Equal(4, await connection.GetDatabase().HashLengthAsync(Keys.Retained));
     }
 
     [Fact]
-    public async Task Publish_BatchWithRefusedMessages_PublishesTheOthersInOrder()
+    public async Task Publish_BatchWithRefusedMessages_PublishesAcceptedMessagesInOrder()
     {
         var node = StartNode();
         await node.SubscribeAsync(Group, Limits);
@@ -57,7 +57,7 @@ public sealed class RetainedMessageTests : RedisTest
         await publisher.PublishAsync(Group, "b1", Limits, new("b", false));
         await subscriber.WaitForMessagesAsync(Group, 2);
 
-        // A transaction, because the nodes must not see a part of the older state.
+        // Use a transaction, because the nodes must not see only a part of the older state.
         var restore = database.CreateTransaction();
         _ = restore.KeyDeleteAsync(keys);
         for (var i = 0; i < keys.Length; i++) _ = restore.KeyRestoreAsync(keys[i], older[i]!);
@@ -83,7 +83,7 @@ public sealed class RetainedMessageTests : RedisTest
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
         await database.KeyDeleteAsync([Keys.Stream, Keys.Index]);
-        // The state of an epoch without a batch, as the script writes it.
+        // Write the same state as the script writes for an epoch without a batch.
         await database.HashSetAsync(Keys.State, [new("g", "-"), new("b", 0)]);
         await subscriber.SubscribeAsync(Group, Limits);
 
@@ -95,7 +95,7 @@ public sealed class RetainedMessageTests : RedisTest
     }
 
     [Fact]
-    public async Task Hash_OfEarlierEpoch_IsIgnoredAndReplaced()
+    public async Task RetainedHash_OfEarlierEpoch_IsIgnoredAndReplaced()
     {
         var node = StartNode();
         await node.PublishAsync(Group, "a1", Limits, new("a", false));
@@ -119,13 +119,13 @@ public sealed class RetainedMessageTests : RedisTest
         await node.PublishAsync(Group, "no key", limits);
         Assert.False(await database.KeyExistsAsync(Keys.Retained));
 
-        // This publish creates the hash, although it does not renew the other expirations.
+        // This publish creates the hash of the retained messages, but does not renew the other expirations.
         await node.PublishAsync(Group, "a1", limits, new("a", false));
 
         var minute = TimeSpan.FromMinutes(1);
         Assert.InRange((await database.KeyTimeToLiveAsync(Keys.Retained))!.Value, limits.RetainedAge - minute, limits.RetainedAge + minute);
         Assert.InRange((await database.KeyTimeToLiveAsync(Keys.State))!.Value, limits.RetainedAge - minute, limits.RetainedAge + (2 * minute));
-        // The stream exists only for nodes that catch up.
+        // Only nodes that catch up need the stream, so the stream expires earlier.
         Assert.InRange((await database.KeyTimeToLiveAsync(Keys.Stream))!.Value, TimeSpan.Zero, TimeSpan.FromHours(1));
         await database.KeyExpireAsync(Keys.Retained, minute);
         await node.SubscribeAsync(Group, limits);

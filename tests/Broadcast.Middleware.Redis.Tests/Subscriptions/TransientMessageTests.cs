@@ -23,9 +23,11 @@ public sealed class TransientMessageTests : RedisTest
         Assert.Equal("1", (string?)await database.HashGetAsync(Keys.State, "o"));
     }
 
-    /// <summary>Messages of both kinds share a batch if the node publishes them without waiting.</summary>
+    /// <summary>
+    /// Stored and transient messages share a batch if the node publishes the messages without waiting.
+    /// </summary>
     [Fact]
-    public async Task Publish_MixedBatch_StoresOnlyNumberedMessages()
+    public async Task Publish_StoredAndTransientMessagesInOneBatch_StoresNoTransientMessage()
     {
         var history = new GroupOptions { HistoryMessages = 1_000, HistoryBytes = 1 << 20 };
         var node = StartNode();
@@ -92,7 +94,7 @@ public sealed class TransientMessageTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_WithoutSubscriber_CreatesNoKey()
+    public async Task PublishTransient_WithoutSubscriber_CreatesNoKey()
     {
         var node = StartNode();
         await node.PublishUntilAcceptedAsync("/other", "connected");

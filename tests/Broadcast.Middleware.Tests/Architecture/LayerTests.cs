@@ -18,7 +18,7 @@ public sealed class LayerTests
     static readonly string _root = Path.GetFullPath(Path.Combine(OwnFolder(), "../../../src/Broadcast.Middleware"));
 
     [Fact]
-    public void LibraryFolders_InSource_AreTheKnownLayers()
+    public void LibraryFolders_InSource_MatchLayerList()
     {
         var folders = Directory.GetDirectories(_root).Select(Path.GetFileName).Where(name => name is not ("bin" or "obj" or "Properties"));
         Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);

@@ -11,7 +11,7 @@ public sealed class BackplaneContractTests
     [Fact]
     public async Task ContractSuite_MistakenBackplane_Fails()
     {
-        // Test all mistakes in parallel, because many of their tests wait until a timeout.
+        // Test all mistakes in parallel, because many mistakes cause a timeout.
         var failures = await Task.WhenAll(Enum.GetValues<BackplaneMistake>().Select(mistake => Task.Run(async () => (mistake, error: await FirstFailureAsync(mistake)))));
         foreach (var (mistake, error) in failures) TestContext.Current.TestOutputHelper?.WriteLine($"{mistake}: {error}");
         Assert.Equal([BackplaneMistake.None], failures.Where(failure => failure.error is null).Select(failure => failure.mistake));

@@ -3,7 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests that unreachable nodes affect only the clients that need these nodes.</summary>
+/// <summary>Tests failures of the backplane. A failure must affect only the clients that need the backplane.</summary>
 public sealed class BackplaneFailureTests : IAsyncLifetime
 {
     readonly FaultyBackplane _backplane = new(new InMemoryCluster().CreateNode());
@@ -44,7 +44,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Theory]
     [InlineData("/ws")]
     [InlineData("")]
-    public async Task Connect_WhileClusterIsUnreachable_IsClosedWithCode1013(string group)
+    public async Task Client_ConnectsWhileClusterIsUnreachable_IsClosedWithCode1013(string group)
     {
         _backplane.UnreachableGroup = group;
         await using (var ann = await RawClient.ConnectAsync(_app))
@@ -71,7 +71,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task JoinFromApp_WhileClusterIsUnreachable_FailsWithoutSideEffects()
+    public async Task JoinAsync_ClusterIsUnreachable_ThrowsAndAddsNoMember()
     {
         await using var ann = await RawClient.OpenAsync(_app);
         var id = _app.Registry.Connections.Single().Id;
@@ -85,7 +85,9 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
     }
 
-    /// <summary>Tests that the caller gets the same exception as for a failure on its own node.</summary>
+    /// <summary>
+    /// Tests a join on another node. The caller gets the same exception as for a join on its own node.
+    /// </summary>
     [Fact]
     public async Task JoinOnOtherNode_Fails_ThrowsSameException()
     {
@@ -110,7 +112,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Disconnect_WhileWaitingForCluster_RemovesConnection()
+    public async Task Disconnect_WhileSubscriptionIsPending_RemovesConnection()
     {
         var backplane = new ManualBackplane { DefersSubscriptions = true };
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
@@ -128,7 +130,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task JsonRequestWithAckId_ClusterIsUnreachable_FailsAndStaysConnected()
+    public async Task JsonRequestWithAckId_ClusterIsUnreachable_FailsAndKeepsConnectionOpen()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         _backplane.UnreachableGroup = "g";
@@ -138,7 +140,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await JsonClient.FailsAsync(ann, 2, "InternalServerError");
         await JsonClient.HearsNothingElseAsync(ann);
 
-        // The same requests with the same IDs now succeed, because the failed requests had no effect.
+        // The same requests with the same ack IDs now succeed, because the failed requests had no effect.
         _backplane.UnreachableGroup = null;
         await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
@@ -148,7 +150,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWithCode1013()
+    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_ClosesConnectionWithCode1013()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         await using var bob = await JsonClient.OpenAsync(_app);

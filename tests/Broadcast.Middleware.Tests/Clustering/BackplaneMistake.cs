@@ -36,7 +36,7 @@ public enum BackplaneMistake
     KeepsMemberBuffer,
     MixesMembersOfGroups,
     IgnoresCancellation,
-    PublishesCancelledTwice,
+    PublishesCanceledTwice,
     HidesLosses,
     KeepsEpoch,
     KeepsMembersOfCrashedNodes,

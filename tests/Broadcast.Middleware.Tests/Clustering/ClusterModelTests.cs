@@ -2,14 +2,14 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// Tests random schedules on several nodes. Each connection gets the messages of its groups once, in the cluster's
-/// order, or is notified of a possible loss.
+/// Tests random schedules on several nodes. Each connection gets the messages of its groups once, in the order of the
+/// cluster. After a possible loss, the server closes the connection with code 1013.
 /// </summary>
 public sealed class ClusterModelTests
 {
     [Theory]
     [MemberData(nameof(Seeds))]
-    public async Task Cluster_RandomSchedule_DeliversOnceInOrderOrNotifies(int seed)
+    public async Task Cluster_RandomSchedule_DeliversOnceInOrderOrClosesWithCode1013(int seed)
     {
         using var model = new Model(seed);
         for (var i = 0; i < 150; i++) await model.RunStepAsync();
@@ -132,7 +132,7 @@ public sealed class ClusterModelTests
             if (_members.Count > 8) return;
             var broadcast = Any(_broadcasts);
             var (home, user) = (_groups[_random.Next(2)], Any(_users));
-            // The client may have an earlier connection to any node.
+            // The client may have had an earlier connection to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
             var filter = ModelFilter.Choose(_random.Next(100));
@@ -157,7 +157,7 @@ public sealed class ClusterModelTests
             if (after is not null || retained.Count > 0) Run();
             var replay = after is { } position ? Replay.After(position) : default;
             var filter = ModelFilter.Choose(_random.Next(100));
-            // A delegate cannot travel to another node.
+            // The cluster cannot send a delegate to another node.
             var node = filter.Filter is { HasDelegate: true } ? member.Engine : AnyNode;
             var joined = await node.JoinAsync(member.Connection.Id, group, replay, filter.Filter, TestContext.Current.CancellationToken);
             Assert.Equal(member.Groups.Add(group), joined.Joined);
@@ -317,8 +317,8 @@ public sealed class ClusterModelTests
         {
             foreach (var (number, _, isShared, _, _) in replayed)
             {
-                var isSpared = isShared && _expected.Contains(number) && listener.Got.ElementAtOrDefault(_expected.Count) != number;
-                if (!isSpared) _expected.Add(number);
+                var isSkipped = isShared && _expected.Contains(number) && listener.Got.ElementAtOrDefault(_expected.Count) != number;
+                if (!isSkipped) _expected.Add(number);
             }
 
             Assert.Equal(_expected, listener.Got);

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests a node whose backplane completes its operations in an order that the test chooses.</summary>
+/// <summary>Tests a node whose backplane completes operations in the order that the test chooses.</summary>
 public sealed class ClusterNodeTests : IDisposable
 {
     const string Home = "/home";
@@ -33,7 +33,8 @@ public sealed class ClusterNodeTests : IDisposable
         var joining = ann.Connection.JoinAsync("kept", Replay.Last(10), cancellationToken: Token).AsTask();
         var pending = await _backplane.NextSubscriptionAsync();
 
-        // The node already knows the first message. The second message has another epoch. The fourth message repeats the third message.
+        // The history already contains the first delivered message. The second message has another epoch. The fourth
+        // message repeats the third message.
         _backplane.Deliver("kept", new(1, 3), Encode(3));
         _backplane.Deliver("kept", new(7, 4), Encode(70));
         _backplane.Deliver("kept", _backplane.Publish("kept", Encode(4)), Encode(4));
@@ -84,7 +85,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Subscribe_Fails_IsEndedAndRetriedByNextJoin()
+    public async Task Subscription_AnswerFails_IsEndedAndCreatedAgainByNextJoin()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
@@ -102,7 +103,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Subscribe_LostBeforeAnswer_IsRepeated()
+    public async Task Subscription_LostBeforeAnswer_IsCreatedAgain()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
@@ -122,7 +123,7 @@ public sealed class ClusterNodeTests : IDisposable
     /// The node cannot know which subscription was lost. So the node ends its current subscription and subscribes again.
     /// </summary>
     [Fact]
-    public async Task LateLoss_BeforeSubscriptionAnswer_SubscribesAgain()
+    public async Task LateLossReport_BeforeSubscriptionAnswer_SubscribesAgain()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -151,7 +152,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsNewJoins()
+    public async Task LateLossReport_AfterNextSubscription_NotifiesMembersAndAllowsNewJoins()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -203,7 +204,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task CancelledJoin_WhileWaitingForCluster_LeavesNoClusterState(bool fails)
+    public async Task CanceledJoin_WhileWaitingForCluster_LeavesNoClusterState(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
         var ann = await Listener.ConnectAsync(_broadcast);
@@ -228,7 +229,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task CancelledJoin_WhileOtherJoinsWait_DoesNotAffectOtherJoins()
+    public async Task CanceledJoin_WhileOtherJoinsWait_DoesNotAffectOtherJoins()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         var bob = await Listener.ConnectAsync(_broadcast);
@@ -307,7 +308,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(new byte[0])]
     [InlineData(new byte[] { 2 })]
-    public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
+    public async Task Join_AfterUnreadableMessage_ReceivesNewMessages(byte[] unreadable)
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -330,7 +331,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Join_RetainedMessageIsAlsoInHistory_IsDecodedOnce()
+    public async Task RetainedMessage_AlsoInHistory_IsDecodedOnce()
     {
         var (backplane, logs) = (new ManualBackplane(), new FakeLogCollector());
         using var loggers = new LoggerFactory([new FakeLoggerProvider(logs)]);
@@ -341,7 +342,7 @@ public sealed class ClusterNodeTests : IDisposable
         backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("kept", cancellationToken: Token).AsTask();
         var pending = await backplane.NextSubscriptionAsync();
-        // The history contains the messages 2 and 3. The log names each invalid message that the node decodes.
+        // The history contains the messages 2 and 3. The node logs an error for each invalid message that it decodes.
         var retained = Enumerable.Range(1, 3).Select(static offset => new RetainedMessage(offset, new byte[] { 1, 2, 3 }));
         pending.Answer.SetResult(new(pending.Subscription.Position, pending.Subscription.History) { Retained = [.. retained] });
         await joining;
@@ -460,7 +461,7 @@ public sealed class ClusterNodeTests : IDisposable
         await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToConnection("", "x", new byte[1])), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
         await _broadcast.Cluster!.InboxOpening;
-        // The node did not lose its inbox, so it has no second subscription to the inbox.
+        // The node did not lose its inbox, so the node did not subscribe to the inbox again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
 
@@ -512,7 +513,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task SlowClient_OfLostGroup_GetsPendingMessagesFirst()
+    public async Task SlowClient_OfLostGroup_ReceivesPendingMessagesBeforeClose()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
@@ -545,7 +546,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public void Connect_SetMemberThrows_IsStillAdmitted()
+    public void Admit_SetMemberThrows_ReturnsConnection()
     {
         _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
         Assert.NotNull(_broadcast.Admit(new FakeRequest(), Home));
@@ -610,7 +611,10 @@ public sealed class ClusterNodeTests : IDisposable
         bob.AssertGot([.. Enumerable.Range(1, count)]);
     }
 
-    /// <summary>Tests that a connection receives the second copy if it joins between the two copies.</summary>
+    /// <summary>
+    /// Tests a connection that joins the group of the first copy after the arrival of this copy. The connection must
+    /// receive the second copy.
+    /// </summary>
     [Fact]
     public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
     {
@@ -632,7 +636,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
+    public async Task Publish_WithoutCluster_CompletesSynchronouslyWithFewAllocations(bool toSeveral)
     {
         using var alone = new TestEngine();
         var message = new Message(new byte[20], MessageType.Binary);

@@ -41,7 +41,7 @@ public sealed class ClusterTracingTests
     }
 
     [Fact]
-    public async Task Message_FromClientOfOtherNode_ContinuesItsTrace()
+    public async Task DeliverSpan_MessageOfClientOnOtherNode_BelongsToTraceOfMessage()
     {
         using var recorder = new SpanRecorder();
         await using var one = await StartAsync(recorder);
@@ -72,7 +72,7 @@ public sealed class ClusterTracingTests
     }
 
     [Fact]
-    public async Task Publish_Fails_MarksSpan()
+    public async Task Publish_Fails_MarksSpanAsError()
     {
         using var recorder = new SpanRecorder();
         await using var app = await StartAsync(recorder, new FaultyBackplane(_cluster.CreateNode()) { UnreachableGroup = "/ws" });

@@ -50,7 +50,7 @@ public sealed class CopyTrackerTests
         Assert.NotEqual(old.Id, copy.Id);
     }
 
-    /// <summary>The tracker must forget the old message with this ID, not the new message.</summary>
+    /// <summary>Two messages have ID 1. The tracker must forget the old message, not the new message.</summary>
     [Fact]
     public void Add_ExpiredIdOfOldestMessage_KeepsNewMessage()
     {

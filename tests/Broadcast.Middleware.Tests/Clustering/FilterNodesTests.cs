@@ -23,7 +23,7 @@ public sealed class FilterNodesTests : IDisposable
     }
 
     [Fact]
-    public async Task Publish_FromOtherNode_CarriesTags()
+    public async Task Message_PublishedOnOtherNode_KeepsTags()
     {
         var ann = await Listener.ConnectAsync(_one, "/ws", filter: Eu);
         await PublishAsync(1, "eu", Recipients.Group("/ws"));
@@ -43,7 +43,7 @@ public sealed class FilterNodesTests : IDisposable
         await PublishAsync(2, "a b'c", Recipients.Group("g"));
         Run();
         ann.AssertGot(2);
-        // The filter stays in effect after the client has left the group.
+        // The filter stays in effect when the client leaves the group and joins again.
         Assert.True(ann.Connection.LeaveAsClient("g"));
         await ann.Connection.JoinAsClientAsync("g", null);
         await PublishAsync(3, "us", Recipients.Group("g"));
@@ -62,7 +62,10 @@ public sealed class FilterNodesTests : IDisposable
         Assert.Equal(["/home"], ann.Connection.Groups);
     }
 
-    /// <summary>Tests copies that arrive one by one: the filter of one group rejects the message.</summary>
+    /// <summary>
+    /// Tests a message that arrives as one copy per group. One filter rejects the message, and another filter accepts
+    /// the message.
+    /// </summary>
     [Theory]
     [InlineData("/a", "/b")]
     [InlineData("/b", "/a")]
@@ -81,7 +84,7 @@ public sealed class FilterNodesTests : IDisposable
 
     /// <summary>Tests a message that the node delivers itself, because the cluster is unreachable.</summary>
     [Fact]
-    public async Task PublishLocally_Filter_Applies()
+    public async Task LocalDelivery_SubscriptionFilter_Applies()
     {
         var backplane = new ManualBackplane();
         using var node = new TestEngine(backplane: backplane);

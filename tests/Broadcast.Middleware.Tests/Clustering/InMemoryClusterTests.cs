@@ -34,7 +34,7 @@ public sealed class InMemoryClusterTests
     }
 
     [Fact]
-    public async Task Node_Disposed_RemovesItsSubscriptionsAndMembers()
+    public async Task Node_Disposed_RemovesSubscriptionsAndMembersOfNode()
     {
         var (one, _) = Start();
         var (two, _) = Start();
@@ -62,7 +62,8 @@ public sealed class InMemoryClusterTests
             {
                 var subscription = await node.SubscribeAsync("g", null, Token);
                 var mine = await node.PublishAsync("g", new byte[1], null, cancellationToken: Token);
-                // Messages of other threads may come between these messages, within the same lifetime of the group.
+                // Other threads may publish to the group before and after this message, but the group must keep its
+                // epoch.
                 var (count, last) = receiver.Take();
                 if (mine.Epoch != subscription.Position.Epoch) return $"{thread} {i}: another epoch, {subscription.Position} {mine}";
                 if (last != mine && !(last.Epoch == mine.Epoch && last.Offset > mine.Offset)) return $"{thread} {i}: not received, {last} {mine}";

@@ -21,7 +21,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task Inbox_LostWhileConnected_IsReopenedAndConnectionsAreNotified()
+    public async Task Inbox_LostWhileClientIsConnected_IsReopenedAndClientIsClosed()
     {
         var ann = await Listener.ConnectAsync(Node);
         Node.RunUntilIdle();
@@ -44,7 +44,7 @@ public sealed class InboxTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Connect_WhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
+    public async Task Connection_AdmittedWhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
     {
         if (wasOpen) await Node.Cluster!.InboxOpening;
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
@@ -87,7 +87,8 @@ public sealed class InboxTests : IDisposable
     }
 
     /// <summary>
-    /// The subscribe call fails, or the backplane throws an unexpected exception. The backplane may still have subscribed.
+    /// The backplane throws a BackplaneException or an unexpected exception. The backplane may have subscribed in spite
+    /// of the exception.
     /// </summary>
     [Theory]
     [InlineData(false)]
@@ -106,7 +107,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task Inbox_AfterDispose_IsNotRetried()
+    public async Task Inbox_NodeDisposed_IsNotSubscribedAgain()
     {
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
         Assert.NotNull(Node.Cluster);

@@ -3,7 +3,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests a node whose backplane asks it to deliver messages only to its own connections.</summary>
+/// <summary>
+/// Tests local delivery: the backplane asks the node to deliver messages only to the connections of this node.
+/// </summary>
 public sealed class LocalDeliveryTests : IAsyncLifetime
 {
     readonly ManualBackplane _backplane = new();
@@ -100,7 +102,7 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task PublishToUser_BeforeAndAfterOutage_LogsEachOutageOnce()
+    public async Task PublishToUser_TwoOutages_LogsStartAndEndOfEachOutageOnce()
     {
         for (var outage = 1; outage <= 2; outage++)
         {
@@ -115,7 +117,10 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
         ValueTask<PublishResult> PublishAsync() => _app.Broadcaster.PublishAsync("x", Recipients.User("ann"), cancellationToken: Token);
     }
 
-    /// <summary>A message with an ID reaches each client once. So the node must not deliver the message before its retry.</summary>
+    /// <summary>
+    /// A message with an ID must reach each client once. So the node must not deliver the message locally before the
+    /// app repeats the call.
+    /// </summary>
     [Fact]
     public async Task Publish_MessageWithId_ThrowsAndRetryReachesClientOnce()
     {
@@ -136,7 +141,9 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
             _app.Broadcaster.PublishAsync(Message.FromText($"{recipients}") with { Id = $"{recipients}" }, recipients, Token);
     }
 
-    /// <summary>The app must not repeat the message, because one node has already received it.</summary>
+    /// <summary>
+    /// One of the two nodes has already received the message. So the call must not report a local delivery.
+    /// </summary>
     [Fact]
     public async Task PublishToConnection_OneNodeReachable_ThrowsWithoutLocalResult()
     {

@@ -3,8 +3,8 @@ using System.Threading.Channels;
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// A backplane that completes subscriptions and delivers messages on request of the test. It holds its lock while it
-/// calls the receiver, and detects violations of the contract.
+/// A backplane that completes subscriptions and delivers messages when the test asks for it. The backplane holds its
+/// lock while it calls the receiver, and detects violations of the contract.
 /// </summary>
 sealed class ManualBackplane : IBackplane
 {
@@ -29,7 +29,8 @@ sealed class ManualBackplane : IBackplane
     public bool DefersInboxSubscription { get; set; }
 
     /// <summary>
-    /// The exceptions that the next calls throw. A key is a method name, or a method name and a group, for example "PublishAsync g".
+    /// The exceptions that calls throw until the test removes the exceptions. A key is a method name, or a method name
+    /// and a group, for example "PublishAsync g".
     /// </summary>
     public Dictionary<string, Exception> Failures { get; } = [];
 
@@ -154,7 +155,7 @@ sealed class ManualBackplane : IBackplane
 
     public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => throw new NotSupportedException();
 
-    /// <summary>Returns the next subscription that waits for its completion.</summary>
+    /// <summary>Returns the next subscription that the test must complete.</summary>
     public async Task<PendingSubscription> NextSubscriptionAsync() =>
         await _deferred.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
@@ -168,7 +169,7 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
-    /// <summary>Sets the number of messages that the cluster keeps for later subscribers.</summary>
+    /// <summary>Sets the number of messages that the cluster keeps for new subscribers.</summary>
     public void SetHistory(string group, int messages)
     {
         lock (Gate) StateOf(group).Kept = messages;
@@ -195,7 +196,7 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
-    /// <summary>Reports the loss of an earlier subscription. The report is late, because its call was delayed.</summary>
+    /// <summary>Simulates a delayed report: reports the loss of an earlier subscription to the group.</summary>
     public void ReportLossLate(string group)
     {
         lock (Gate) Receiver.OnLost(group);
@@ -237,7 +238,7 @@ sealed class ManualBackplane : IBackplane
     }
 }
 
-/// <summary>A subscription that the backplane has created. Its answer has not arrived yet.</summary>
+/// <summary>A subscription that the backplane has created. The node has not received the answer yet.</summary>
 sealed record PendingSubscription(string Group, BackplaneSubscription Subscription)
 {
     public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);

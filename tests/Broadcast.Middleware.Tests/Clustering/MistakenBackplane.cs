@@ -27,7 +27,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         key = Changed(key);
         if (mistake == BackplaneMistake.ReordersPublishes && Interlocked.Increment(ref _count) % 10 == 0) await Task.Delay(20, CancellationToken.None);
         if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
-        if (mistake == BackplaneMistake.PublishesCancelledTwice && cancellationToken.CanBeCanceled && message.Length < 3 && ++_count % 5 == 0)
+        if (mistake == BackplaneMistake.PublishesCanceledTwice && cancellationToken.CanBeCanceled && message.Length < 3 && ++_count % 5 == 0)
             await inner.PublishAsync(MapName(group), message, history, key, CancellationToken.None);
         if (mistake == BackplaneMistake.DropsEmptyMessages && message.IsEmpty) return default;
         if (mistake == BackplaneMistake.TruncatesLargeMessages && message.Length > 65_536) message = message[..65_536];
@@ -231,7 +231,8 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
     public void Dispose() => ((IDisposable)inner).Dispose();
 
-    // The node may have ended before this call. Its exception must not become an unobserved task exception.
+    // The node may have ended before this call. An exception from the call must not become an unobserved task
+    // exception.
     static void RunLater(Action act, int milliseconds = 0) => Task.Run(async () =>
     {
         await Task.Delay(milliseconds);

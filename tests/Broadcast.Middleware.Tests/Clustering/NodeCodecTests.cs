@@ -22,7 +22,7 @@ public sealed class NodeCodecTests
     }
 
     [Fact]
-    public void ExtendAuthentication_UserAndActorWithToken_SendsNoTokenAndKeepsTheUserOfTheApp()
+    public void AuthenticationCodec_UserWithBootstrapContext_OmitsTokenAndKeepsUserUnchanged()
     {
         var actor = new ClaimsIdentity([new("sub", "service")], "Test") { BootstrapContext = "secret token of the actor" };
         var identity = new ClaimsIdentity([new("sub", "ann")], "Test") { BootstrapContext = "secret token", Actor = actor };
@@ -54,7 +54,7 @@ public sealed class NodeCodecTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void Decode_DamagedBytes_SucceedsOrThrowsInvalidData(int seed)
+    public void Decode_DamagedBytes_ReturnsMessageOrThrowsInvalidDataException(int seed)
     {
         var random = new Random(seed);
         var (read, refused) = (0, 0);
@@ -64,7 +64,7 @@ public sealed class NodeCodecTests
             Try(Damage(random, NodeCodec.Encode(AnyRequest(random)).ToArray()));
         }
 
-        Assert.True(read > 100 && refused > 100, $"{read} were read and {refused} were not.");
+        Assert.True(read > 100 && refused > 100, $"The decoder read {read} messages and rejected {refused} messages.");
 
         void Try(byte[] bytes)
         {
@@ -86,7 +86,7 @@ public sealed class NodeCodecTests
             }
         }
 
-        // A decoded value must be usable.
+        // The timestamp of a decoded message must be valid.
         static void Use(ClusterMessage message) => message.PublishedAt.ToUnixTimeMilliseconds();
     }
 

@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests requests and answers between nodes that contain invalid data.</summary>
+/// <summary>Tests requests and answers with invalid data between nodes.</summary>
 public sealed class NodeRequestTests : IDisposable
 {
     const string Other = "other";
@@ -51,7 +51,7 @@ public sealed class NodeRequestTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task MessageToConnection_Unreadable_ClosesConnections(bool isEmpty)
+    public async Task MessageToConnection_Unreadable_ClosesAllConnections(bool isEmpty)
     {
         await _node.Cluster!.InboxOpening;
         var ann = await Listener.ConnectAsync(_node);

@@ -112,7 +112,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task Cluster_AfterAllClientsAndAppsHaveEnded_IsEmpty()
+    public async Task InMemoryCluster_AllClientsAndAppsEnded_IsEmpty()
     {
         var one = await StartAsync(history: 0);
         await using (var two = await StartAsync(history: 0))

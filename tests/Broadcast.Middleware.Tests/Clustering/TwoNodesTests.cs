@@ -25,7 +25,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task PublishToSeveralGroups_MemberOfBothOnOtherNode_ReceivesOnce()
+    public async Task PublishToSeveralGroups_MemberOnOtherNode_ReceivesMessageOnce()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -41,7 +41,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task Recovery_OnOtherNode_Succeeds()
+    public async Task Recovery_OnOtherNode_ReceivesMissedMessages()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -78,7 +78,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task Publish_ToUserOrConnection_ReachesEveryNode()
+    public async Task Publish_ToUserOrConnection_ReachesConnectionsOnEveryNode()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -100,7 +100,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task JoinLeaveAndClose_ConnectionOfOtherNode_Succeed()
+    public async Task JoinLeaveAndClose_ConnectionOfOtherNode_ReturnSameResultsAsLocally()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync(options => options.MaxGroupsPerConnection = 2);
@@ -123,7 +123,8 @@ public sealed class TwoNodesTests
     [Fact]
     public async Task Presence_OnTwoNodes_ListsMembersOfBothNodes()
     {
-        // A watch compares the members of the nodes every second. This test uses the time of the system for it.
+        // A watch polls the members of other nodes every second. The second node uses the system clock, so the test
+        // does not advance a clock.
         await using var one = await StartAsync();
         await using var two = await StartAsync(configure: static builder => builder.Services.AddSingleton(TimeProvider.System));
         var (here, there) = (one.Services.GetRequiredService<IPresence>(), two.Services.GetRequiredService<IPresence>());

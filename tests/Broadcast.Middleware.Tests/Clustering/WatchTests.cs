@@ -27,7 +27,7 @@ public sealed class WatchTests : IDisposable
         await using var second = _here.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
-        // The first watcher also gets its answer without another poll.
+        // The first watcher also receives the change without another poll.
         Assert.True(await looking.WaitAsync(Eventually.Patience, Token));
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
         ann.Disconnect();
@@ -95,7 +95,7 @@ public sealed class WatchTests : IDisposable
     }
 
     [Fact]
-    public async Task GetMembers_UnreadableMember_FailsWithFix()
+    public async Task GetMembersAsync_UnreadableMember_ThrowsExceptionWithFix()
     {
         var backplane = new ManualBackplane();
         using var broadcast = new TestEngine(backplane: backplane);

@@ -2,7 +2,10 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Compression;
 
-/// <summary>Tests the compression of messages. The streams of .NET and the inflater decompress the results.</summary>
+/// <summary>
+/// Tests the compression of messages. <see cref="System.IO.Compression.DeflateStream"/> and
+/// <see cref="MessageInflater"/> decompress the results.
+/// </summary>
 public sealed class MessageDeflaterTests
 {
     [Theory]
@@ -18,7 +21,7 @@ public sealed class MessageDeflaterTests
             if (seed % 3 == 0) random.NextBytes(payload);
             else Encoding.UTF8.GetBytes(Deflate.Json(payload.Length, seed), payload);
             var compressed = MessageDeflater.Deflate(payload, windowBits).ToArray();
-            Assert.True(payload.AsSpan().SequenceEqual(Deflate.Decompress(compressed)), $"Seed {seed}: the reference returns another payload.");
+            Assert.True(payload.AsSpan().SequenceEqual(Deflate.Decompress(compressed)), $"Seed {seed}: DeflateStream returns another payload.");
             ReadOnlySpan<byte> input = compressed;
             var (message, length) = (new byte[payload.Length], 0);
             var inflater = MessageInflater.Rent();
@@ -40,12 +43,12 @@ public sealed class MessageDeflaterTests
     }
 
     [Fact]
-    public void Deflate_SameMessage_ReturnsTheSameBytes()
+    public void Deflate_SameMessageAfterAnotherMessage_ReturnsSameBytes()
     {
         var payload = Encoding.UTF8.GetBytes(Deflate.Json(2000));
         var first = MessageDeflater.Deflate(payload, 15).ToArray();
         MessageDeflater.Deflate(Encoding.UTF8.GetBytes(Deflate.Json(5000, seed: 1)), 15);
-        // The result does not depend on the message before.
+        // The message that was compressed in between must not change the result.
         Assert.Equal(first, MessageDeflater.Deflate(payload, 15).ToArray());
     }
 }

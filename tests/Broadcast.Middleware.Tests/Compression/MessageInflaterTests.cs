@@ -3,13 +3,13 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Compression;
 
-/// <summary>Tests the decompression of messages. The streams of .NET are the reference.</summary>
+/// <summary>Tests the decompression of messages. The reference is <see cref="DeflateStream"/>.</summary>
 public sealed class MessageInflaterTests
 {
     /// <summary>The examples of RFC 7692, sections 7.2.3.1 and 7.2.3.3 to 7.2.3.6.</summary>
     public static TheoryData<string, string> Examples => new()
     {
-        { "F248CDC9C90700", "Hello" }, // One block with a fixed code.
+        { "F248CDC9C90700", "Hello" }, // One block with the fixed Huffman codes.
         { "000500FAFF48656C6C6F00", "Hello" }, // One block without compression.
         { "F348CDC9C9070000", "Hello" }, // One final block.
         { "F248050000 00FFFF CAC9C90700", "Hello" }, // Two blocks.
@@ -20,7 +20,7 @@ public sealed class MessageInflaterTests
 
     [Theory]
     [MemberData(nameof(Examples))]
-    public void Inflate_ExampleOfTheStandard_ReturnsText(string hex, string text)
+    public void Inflate_ExampleOfRfc7692_ReturnsText(string hex, string text)
     {
         var compressed = Convert.FromHexString(hex.Replace(" ", "", StringComparison.Ordinal));
         Assert.Equal(text, Encoding.UTF8.GetString(Inflate(compressed, int.MaxValue, 100)!));
@@ -51,12 +51,12 @@ public sealed class MessageInflaterTests
     [InlineData("FD0F00")] // A dynamic block with too many literal codes.
     [InlineData("1F00")] // The reserved block type after a final block.
     [InlineData("0300FE")] // The reserved block type in the next byte after a final block.
-    [InlineData("FA")] // Truncated.
+    [InlineData("FA")] // Truncated inside a symbol.
     [InlineData("F248CDC9")] // Truncated between two symbols.
     [InlineData("000500FAFF4865")] // A block without compression is truncated.
     [InlineData("F248CDC9C907")] // The header of the last block is missing.
     [InlineData("020600")] // The distance refers to bytes before the message.
-    public void Inflate_CorruptBytes_IsInvalid(string hex)
+    public void Inflate_CorruptBytes_ReturnsInvalid(string hex)
     {
         var compressed = Convert.FromHexString(hex);
         Assert.Null(Inflate(compressed, int.MaxValue, 100_000));
@@ -67,16 +67,16 @@ public sealed class MessageInflaterTests
     [InlineData(CompressionLevel.Fastest)]
     [InlineData(CompressionLevel.Optimal)]
     [InlineData(CompressionLevel.NoCompression)]
-    public void Inflate_TruncatedMessage_IsInvalid(CompressionLevel level)
+    public void Inflate_TruncatedMessage_ReturnsInvalid(CompressionLevel level)
     {
         var compressed = Deflate.Compress(Encoding.UTF8.GetBytes(Deflate.Json(3000)), level);
-        // One zero byte would be a whole message: the empty message.
+        // Start at two bytes, because one zero byte is a complete message: the empty message.
         for (var length = 2; length < compressed.Length; length++)
             Assert.True(Inflate(compressed.AsSpan(0, length), int.MaxValue, 4000) is null, $"The first {length} bytes are a whole message.");
     }
 
     [Fact]
-    public void Inflate_ChangedBytes_AcceptsWhatTheReferenceAccepts()
+    public void Inflate_ChangedBytes_AcceptsOnlyWhatDeflateStreamAccepts()
     {
         var (accepted, rejected) = (0, 0);
         for (var seed = 0; seed < 5000 * Effort.Factor; seed++)
@@ -95,7 +95,7 @@ public sealed class MessageInflaterTests
             }
 
             accepted++;
-            // The reference ignores the bytes after a final block.
+            // DeflateStream ignores the bytes after a final block, so its result can be shorter.
             Assert.True(reference is not null, $"Seed {seed}: only the inflater accepts the bytes.");
             Assert.True(inflated.AsSpan().StartsWith(reference), $"Seed {seed}: the results differ.");
         }
@@ -112,7 +112,7 @@ public sealed class MessageInflaterTests
             var random = new Random(seed);
             var bytes = new byte[random.Next(1, 300)];
             random.NextBytes(bytes);
-            // Most random bytes have an invalid header, so half of the runs start with a block of codes.
+            // Most random bytes have an invalid header, so half of the runs start with the header of a compressed block.
             if (seed % 2 == 0) bytes[0] = (byte)((bytes[0] & ~7) | (seed % 4 == 0 ? 2 : 4));
             if (Inflate(bytes, random.Next(1, 50), 1 << 16, random) is not null) completed++;
         }
@@ -246,7 +246,7 @@ public sealed class MessageInflaterTests
         }
     }
 
-    /// <summary>Creates text, random bytes, runs of one byte, or a mixture with distant repetitions.</summary>
+    /// <summary>Concatenates up to five parts: text, random bytes, runs of one byte, or copies of earlier bytes.</summary>
     static byte[] MakePayload(Random random)
     {
         var payload = new List<byte>();

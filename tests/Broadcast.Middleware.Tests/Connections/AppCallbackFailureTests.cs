@@ -53,7 +53,7 @@ public sealed class AppCallbackFailureTests
         await returned.HearsAsync("still here");
     }
 
-    /// <summary>A fake request that runs the callbacks of RequestAborted inside HttpContext.Abort.</summary>
+    /// <summary>The fake request of this test runs the callbacks of RequestAborted inside HttpContext.Abort.</summary>
     [Fact]
     public async Task RequestAbortedCallback_Throws_IsLoggedAndHarmsNoOtherConnection()
     {

@@ -35,14 +35,14 @@ public sealed class AuthenticationExtensionTests
         Assert.True(await app.Broadcaster.ExtendAuthenticationAsync(connection.Id, user, null, Token));
         _time.Advance(TimeSpan.FromDays(1));
         await client.IsThereAsync();
-        // The app can also set an earlier time.
+        // The app can also move the expiration to an earlier time.
         Assert.True(await app.Broadcaster.ExtendAuthenticationAsync(connection.Id, user, _time.GetUtcNow(), Token));
         _time.Advance(Beat);
         Assert.Equal(1008, await client.ClosedWithAsync());
     }
 
     [Fact]
-    public async Task Extend_ConnectionThatNeverExpired_CanExpire()
+    public async Task Extend_ConnectionWithoutExpiration_SetsExpiration()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));
@@ -83,7 +83,7 @@ public sealed class AuthenticationExtensionTests
     }
 
     [Fact]
-    public async Task Extend_OwnUserIdProvider_ComparesItsIds()
+    public async Task Extend_CustomUserIdProvider_ComparesIdsOfProvider()
     {
         await using var app = await StartAsync(configure: static services => services.AddSingleton<IUserIdProvider, UpperCaseIds>());
         await using var client = await OpenAsync(app);
@@ -94,7 +94,7 @@ public sealed class AuthenticationExtensionTests
     }
 
     [Fact]
-    public async Task Extend_ConnectionThatCloses_ReturnsFalse()
+    public async Task Extend_ClosingConnection_ReturnsFalse()
     {
         await using var app = await StartAsync();
         await using var client = await OpenAsync(app);
@@ -105,7 +105,10 @@ public sealed class AuthenticationExtensionTests
         Assert.False(await app.Broadcaster.ExtendAuthenticationAsync(id, CreateUser("ann"), null, Token));
     }
 
-    /// <summary>Otherwise, a revoked client could extend its authentication again and again.</summary>
+    /// <summary>
+    /// An extension must not override the answer of the revalidator. Otherwise, a revoked client could extend its
+    /// authentication again and again.
+    /// </summary>
     [Fact]
     public async Task Extend_WhileRevalidatorRefuses_DoesNotKeepConnectionOpen()
     {
@@ -123,7 +126,7 @@ public sealed class AuthenticationExtensionTests
     }
 
     [Fact]
-    public async Task Extend_WhileAuthenticationExpires_SucceedsOnlyIfConnectionStaysOpen()
+    public async Task Extend_WhileAuthenticationExpires_ReturnsTrueOnlyIfConnectionStaysOpen()
     {
         using var node = new TestEngine();
         for (var i = 0; i < 300 * Effort.Factor; i++)
@@ -152,7 +155,7 @@ public sealed class AuthenticationExtensionTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task End_Connection_IsClosedWithCode1008(bool isOnOtherNode)
+    public async Task EndAuthentication_OnSameOrOtherNode_ClosesConnectionWithCode1008(bool isOnOtherNode)
     {
         await using var app = await StartAsync(isCluster: true);
         await using var other = await StartAsync(isCluster: true);

@@ -50,7 +50,7 @@ public sealed class ConnectingClientTests
         Assert.Equal(0, meters.Sum(Meters.Ended));
         _time.Advance(TimeSpan.FromSeconds(10));
 
-        // The token of the request cancels the connect filter.
+        // The abort of the connection cancels the connect filter.
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(new Dictionary<string, long> { ["send_timeout"] = 1 }, meters.ByReason(Meters.Ended));
         LogAssert.NoErrors(app);
@@ -111,7 +111,7 @@ public sealed class ConnectingClientTests
         var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
         Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
         await filter.Entered;
-        // The endpoint adds the connection to the heartbeat when it finds that the connect filter has not completed.
+        // The endpoint adds the connection to the heartbeat only if the connect filter does not complete immediately.
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
         return client;

@@ -77,7 +77,7 @@ public sealed class ConnectionAbortedTests
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var other = await RawClient.OpenAsync(app);
-        await using var client = await ReopenAsync(app);
+        await using var client = await OpenNewestAsync(app);
         var connection = app.Registry.Connections.MaxBy(connection => connection.ConnectedAt)!;
         await using var registration = connection.ConnectionAborted.Register(static () => throw new InvalidOperationException("boom"));
         if (end == End.ClientCloses) await client.LeaveAsync();
@@ -91,8 +91,10 @@ public sealed class ConnectionAbortedTests
         await other.IsThereAsync();
     }
 
-    /// <summary>Waits until the clock advances and then connects a client, so that its connection is the newest one.</summary>
-    static async Task<RawClient> ReopenAsync(BroadcastApp app)
+    /// <summary>
+    /// Waits until the clock advances and then connects a client, so that the connection of this client is the newest.
+    /// </summary>
+    static async Task<RawClient> OpenNewestAsync(BroadcastApp app)
     {
         var newest = app.Registry.Connections.Max(connection => connection.ConnectedAt);
         await Eventually.True(() => TimeProvider.System.GetUtcNow() > newest);
@@ -147,11 +149,13 @@ public sealed class ConnectionAbortedTests
             }
         }
 
-        /// <summary>Asserts that the token was canceled once, and that no member of the connection throws after the end.</summary>
+        /// <summary>
+        /// Asserts that the token was canceled once, and that the token stays usable after the end of the connection.
+        /// </summary>
         public async Task AssertCanceledOnceAsync()
         {
             await _canceled.Task.WaitAsync(Eventually.Patience, Token);
-            // The stop of the app waits until all requests have ended.
+            // DisposeAsync waits until all requests have ended.
             await _app.DisposeAsync();
             Assert.Equal(1, _calls);
             foreach (var token in new[] { _token, _connection.ConnectionAborted })

@@ -7,7 +7,9 @@ using Microsoft.AspNetCore.Http.Features.Authentication;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests the properties of a connection after the server has reused its request.</summary>
+/// <summary>
+/// Tests the properties of a connection after the server has reused the request object of the connection.
+/// </summary>
 public sealed class ConnectionPropertiesTests
 {
     static readonly object ItemKey = new();
@@ -32,7 +34,8 @@ public sealed class ConnectionPropertiesTests
         {
             Assert.Equal(101, (await client.HandshakeAsync("/rooms/blue", TestUsers.As("ann"))).Status);
             await client.JoinedAsync();
-            // After a handover, the server itself has reused the request.
+            // Without a handover, the request stays open, so the test simulates the reuse. After a handover, the server
+            // itself has reused the request.
             if (TestPass.RequestsStayOpen) Recycle(request!);
             await client.SendAsync(ClientFrame.OfText("x"));
             Assert.Equal("x", (await client.ReadFrameAsync()).Text);
@@ -64,7 +67,7 @@ public sealed class ConnectionPropertiesTests
     }
 
     [Fact]
-    public async Task User_AnonymousClient_IsOneAnonymousPrincipal()
+    public async Task User_AnonymousClient_IsSamePrincipalAfterDisconnect()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();

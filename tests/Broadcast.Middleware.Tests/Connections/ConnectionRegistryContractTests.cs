@@ -29,10 +29,10 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
     }
 
     [Theory]
-    [InlineData(RegistryMistake.KeepsMemberships, nameof(RemovedConnection_WithMemberships_IsFullyRemoved))]
+    [InlineData(RegistryMistake.KeepsMemberships, nameof(Remove_ConnectionInGroups_RemovesConnectionFromAllListings))]
     [InlineData(RegistryMistake.JoinsTwice, nameof(TryJoin_Twice_ReturnsFalse))]
     [InlineData(RegistryMistake.LetsUnknownConnectionsJoin, nameof(TryJoin_UnknownConnection_ReturnsFalse))]
-    [InlineData(RegistryMistake.FindsOneDevice, nameof(UserConnections_OnSeveralDevices_AreAllFound))]
+    [InlineData(RegistryMistake.FindsOneDevice, nameof(GetUserConnections_SeveralDevices_ReturnsAllConnectionsOfUser))]
     [InlineData(RegistryMistake.KeepsEmptyGroups, nameof(JoinAndLeave_AMillionTimes_LeaksNoMemory))]
     public async Task ContractTest_RegistryWithCoveredMistake_Fails(RegistryMistake mistake, string test)
     {

@@ -6,7 +6,9 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests the end of sessions whose clients are disconnected, and the connections that end without such a session.</summary>
+/// <summary>
+/// Tests how the reconnect sessions of disconnected clients end, and which connections end without a session.
+/// </summary>
 public sealed class DisconnectedSessionTests
 {
     readonly RecoveryClock _clock = new();
@@ -92,7 +94,8 @@ public sealed class DisconnectedSessionTests
     {
         await using var app = await StartAsync(protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
-        // The server would close an HTTP/2 connection with 200 requests that only the client has ended.
+        // Kestrel closes an HTTP/2 connection when the client has reset 200 streams whose requests still run on the
+        // server.
         for (var i = 0; i < 300; i++)
         {
             var transport = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
@@ -286,7 +289,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Close_ByBothSidesAtOnce_LeavesNoConnectionOrGroup()
+    public async Task Close_ByAppAndClientAtOnce_LeavesNoConnectionOrGroup()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 50; i++)
@@ -302,7 +305,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Close_PeersCloseAlreadyAnswered_Completes()
+    public async Task CloseAsync_CloseFrameOfClientAlreadyAnswered_ClosesWriter()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);

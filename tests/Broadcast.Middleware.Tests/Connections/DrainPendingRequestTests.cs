@@ -12,9 +12,9 @@ public sealed class DrainPendingRequestTests
 
     readonly TaskCompletionSource _asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    readonly Slow _authorizer;
+    readonly SlowAuthorizer _authorizer;
 
-    public DrainPendingRequestTests() => _authorizer = new Slow(_asked, _answer.Task);
+    public DrainPendingRequestTests() => _authorizer = new SlowAuthorizer(_asked, _answer.Task);
 
     [Fact]
     public async Task Drain_RequestInProgress_AnswersBeforeClosingWithCode1001()
@@ -95,7 +95,8 @@ public sealed class DrainPendingRequestTests
         await using var client = await JsonClient.OpenAsync(app);
         var connection = (Connection)app.Registry.Connections.Single();
 
-        // The drain first stops a connection and then closes it. This client sends a request between these two steps.
+        // The drain first stops the message handling of a connection and then closes the connection. This client sends
+        // a request between these two steps.
         Assert.True(connection.TryStopHandling());
         await JsonClient.SayAsync(client, Pay(1));
         await client.SendAsync(ClientFrame.OfClose(1000));
@@ -117,7 +118,7 @@ public sealed class DrainPendingRequestTests
     /// <summary>
     /// An authorizer that delays the first request until the test answers. Later requests wait until their connection is aborted.
     /// </summary>
-    sealed class Slow(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
+    sealed class SlowAuthorizer(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
     {
         int _requests;
 

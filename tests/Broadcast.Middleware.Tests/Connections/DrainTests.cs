@@ -53,7 +53,7 @@ public sealed class DrainTests
     [Fact]
     public async Task Drain_CloseFrameUnanswered_AbortsAtDrainTimeout()
     {
-        // The window contains two steps for close frames, followed by half a second.
+        // The window contains two steps for close frames, followed by a wait of half a second.
         var window = TimeSpan.FromMilliseconds(600);
         var clock = new DrainClock();
         await using var app = await BroadcastApp.StartAsync(
@@ -73,7 +73,7 @@ public sealed class DrainTests
 
         await closes;
         await Eventually.True(() => app.Registry.Count == 20);
-        await clock.RestAsync();
+        await clock.LastWaitAsync();
         clock.Advance(TimeSpan.FromMilliseconds(499));
         Assert.Equal(20, app.Registry.Count);
         Assert.False(stopping.IsCompleted);
@@ -88,7 +88,8 @@ public sealed class DrainTests
     public async Task Drain_ThousandClientsFiftyStalled_SpreadsCloseFramesWithinWindow()
     {
         const int Stalled = 50, Steps = 10;
-        // A higher effort uses up to 5,000 clients. At the normal pace, the window is too short even for 1,000 clients.
+        // The test uses 1,000 clients, or up to 5,000 with a higher Effort.Factor. At the normal pace, the window is
+        // too short even for 1,000 clients.
         var count = (1_000 * Math.Min(Effort.Factor, 5)) - Stalled;
         var window = TimeSpan.FromSeconds(1);
         var clock = new DrainClock();
@@ -112,45 +113,45 @@ public sealed class DrainTests
         var closes = crowd.AnswerCloseFramesAsync(count);
 
         // The drain spreads the close frames over half of the window. No step sends more than a quarter of the close frames.
-        var told = 0;
+        var notified = 0;
         for (var step = 0; step <= Steps; step++)
         {
             await clock.StepsAsync(Math.Min(step + 1, Steps));
-            if (step == Steps) await Eventually.True(() => Told() == connections.Length);
-            Assert.InRange(Told() - told, 1, connections.Length / 4);
-            told = Told();
+            if (step == Steps) await Eventually.True(() => CountNotified() == connections.Length);
+            Assert.InRange(CountNotified() - notified, 1, connections.Length / 4);
+            notified = CountNotified();
             if (step < Steps) clock.Advance(window / 2 / Steps);
         }
 
         Assert.All(await closes, close => Assert.Equal(1001, close.Code));
         await Eventually.True(() => app.Registry.Count == Stalled);
         Assert.False(stopping.IsCompleted);
-        await clock.RestAsync();
+        await clock.LastWaitAsync();
         clock.Advance(window / 2);
         await stopping;
         Assert.Equal(0, app.Registry.Count);
 
-        int Told() => connections.Count(connection => connection.Writer.ClosingStatus is not null);
+        int CountNotified() => connections.Count(connection => connection.Writer.ClosingStatus is not null);
     }
 
     /// <summary>A manual clock that counts the waits of a drain.</summary>
     sealed class DrainClock : FakeTimeProvider
     {
         int _steps;
-        int _rests;
+        int _lastWaits;
 
         public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
         {
             var timer = base.CreateTimer(callback, state, dueTime, period);
             if (dueTime == TimeSpan.FromMilliseconds(50)) Interlocked.Increment(ref _steps);
-            if (dueTime == TimeSpan.FromMilliseconds(500)) Interlocked.Increment(ref _rests);
+            if (dueTime == TimeSpan.FromMilliseconds(500)) Interlocked.Increment(ref _lastWaits);
             return timer;
         }
 
-        /// <summary>Waits until the drain has started to wait after this number of steps.</summary>
+        /// <summary>Waits until the drain has started at least the given number of waits between steps.</summary>
         public Task StepsAsync(int steps) => Eventually.True(() => Volatile.Read(ref _steps) >= steps);
 
-        /// <summary>Waits until the drain waits for the end of its window.</summary>
-        public Task RestAsync() => Eventually.True(() => Volatile.Read(ref _rests) == 1);
+        /// <summary>Waits until the drain has started its last wait, which lasts until the end of the window.</summary>
+        public Task LastWaitAsync() => Eventually.True(() => Volatile.Read(ref _lastWaits) == 1);
     }
 }

@@ -13,7 +13,7 @@ public sealed class FailureTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task ConnectFilter_Throws_ClosesOnlyItsConnection(bool beforeNext)
+    public async Task ConnectFilter_Throws_ClosesOnlyThatConnection(bool beforeNext)
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
@@ -27,7 +27,7 @@ public sealed class FailureTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task MessageFilter_Throws_ClosesOnlyItsConnection(bool atOnce)
+    public async Task MessageFilter_Throws_ClosesOnlyThatConnection(bool atOnce)
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {

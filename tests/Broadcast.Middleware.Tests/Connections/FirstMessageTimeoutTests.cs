@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class FirstMessageTimeoutTests
 {
     [Fact]
-    public async Task FirstMessageTimeout_SilentClient_IsClosedWithCode1008()
+    public async Task FirstMessageTimeout_SilentClient_ClosesWithCode1008()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
@@ -46,7 +46,7 @@ public sealed class FirstMessageTimeoutTests
 
     /// <summary>Invalid messages must not keep an unauthenticated client connected.</summary>
     [Fact]
-    public async Task FirstMessageTimeout_FilterWaitsForAnotherMessage_IsClosedWith1008()
+    public async Task FirstMessageTimeout_FilterWaitsForAnotherMessage_ClosesWithCode1008()
     {
         var time = new FakeTimeProvider();
         var junk = new TaskCompletionSource();
@@ -81,7 +81,7 @@ public sealed class FirstMessageTimeoutTests
     [InlineData("an invalid text", 1007)]
     [InlineData("a reserved opcode", 1002)]
     [InlineData("a close frame without a code", 1000)]
-    public async Task ReceiveAsync_ClientEndsDuringConnectFilter_ReturnsNullAndCloses(string end, int code)
+    public async Task ReceiveAsync_ErrorOrCloseFrameDuringConnectFilter_ReturnsNullAndCloses(string end, int code)
     {
         var results = new TaskCompletionSource<(Message?, Message?)>();
         await using var app = await StartAsync(new FakeTimeProvider(), Timeout.InfiniteTimeSpan, app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>

@@ -89,7 +89,10 @@ public sealed class HandoverTests
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
     }
 
-    /// <summary>The session checks its limits again only at the start of the wait.</summary>
+    /// <summary>
+    /// The session does not check its limits between the disconnect and the wait. So the session must check the limits
+    /// at the start of the wait.
+    /// </summary>
     [Fact]
     public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {

@@ -22,7 +22,8 @@ public sealed class MaxGroupsPerConnectionTests
         Assert.Equal(0, app.Registry.CountGroupMembers("c"));
         Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), cancellationToken: Token));
 
-        // A join of a group of which the connection is already a member is no error. After a leave, the connection can join another group.
+        // The connection is already a member of group b, so a repeated join is not an error. After a leave, the
+        // connection can join another group.
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));

@@ -10,7 +10,7 @@ public sealed class PrivateLogTests : IDisposable
     public void Dispose() => _broadcast.Dispose();
 
     [Fact]
-    public async Task SendAsync_EarlierMessagesAreRead_CompletesAtOnce()
+    public async Task SendAsync_LogIsEmpty_CompletesSynchronously()
     {
         var ann = new Listener(_broadcast);
         for (var i = 0; i < 50; i++)
@@ -40,7 +40,7 @@ public sealed class PrivateLogTests : IDisposable
     }
 
     [Fact]
-    public async Task SendAsync_FirstWaitingCallIsCanceled_SendsLaterMessagesInOrder()
+    public async Task SendAsync_WaitingCallIsCanceled_SendsOtherMessagesInOrder()
     {
         var ann = new Listener(_broadcast);
         ann.Sink.Mode = WriteMode.Later;

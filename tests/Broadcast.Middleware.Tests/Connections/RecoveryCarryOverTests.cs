@@ -84,7 +84,7 @@ public sealed class RecoveryCarryOverTests
     }
 
     [Fact]
-    public async Task AuthenticationExpiration_NewRequestExpiresLater_IsLaterTime()
+    public async Task AuthenticationExpiration_NewRequestExpiresLater_UsesLaterTime()
     {
         await using var app = await StartAsync();
         var (soon, later) = (TestUsers.Until(_clock.GetUtcNow() + Minute), TestUsers.Until(_clock.GetUtcNow() + (2 * Minute)));
@@ -215,7 +215,7 @@ public sealed class RecoveryCarryOverTests
     }
 
     [Fact]
-    public async Task MaxConnectionsPerAddress_ClientReconnectsFromOtherAddress_CountsForThatAddress()
+    public async Task MaxConnectionsPerAddress_ClientReconnectsFromOtherAddress_CountsForNewAddress()
     {
         const string Header = "X-Forwarded-For", Home = "203.0.113.1", Train = "203.0.113.2";
         await using var app = await BroadcastApp.StartReliableAsync(
@@ -305,7 +305,7 @@ public sealed class RecoveryCarryOverTests
     /// <summary>Disconnects the client and reconnects it after the server has noticed the disconnect.</summary>
     /// <param name="app">The app.</param>
     /// <param name="client">The client.</param>
-    /// <param name="reconnects">The number of reconnects of this test, including this one.</param>
+    /// <param name="reconnects">The number of reconnects in the test so far, including this reconnect.</param>
     async Task<ReliableClient> ReconnectAsync(BroadcastApp app, ReliableClient client, int reconnects = 1)
     {
         client.Disconnect();

@@ -216,8 +216,8 @@ sealed class ReliableModel : IDisposable
 
     void PublishTransient(string name, Peer? excluded, int size)
     {
-        // Transient messages do not wait for acknowledgements. If the pump of a client had no turn, the log could drop these messages
-        // above the backlog limit. The server would then close the client as slow.
+        // The log does not keep transient messages for acknowledgements. If the pumps did not run, the log could drop
+        // these messages above the backlog limit. The server would then close the client as slow.
         if (!_limits.WritesMayWait) _broadcast.RunUntilIdle();
         var recipients = name == Everyone ? Recipients.All : Recipients.Group(name);
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
@@ -238,7 +238,8 @@ sealed class ReliableModel : IDisposable
         if (!peer.Groups.Add(name)) return;
         peer.Filters[name] = filter;
         Assert.True(peer.Connection.Join(name, filter: filter.Filter).Joined);
-        // A client may share an older copy of large retained values. It then also receives the messages after this copy.
+        // A client may share an older copy of large retained values. The client then also receives the messages after
+        // this copy.
         foreach (var (id, excluded) in name == Conflated && _limits.HasHistory ? _conflated : [])
         {
             if (excluded != peer && filter.Accepts(id)) peer.MayReplay(id);
@@ -275,12 +276,12 @@ sealed class ReliableModel : IDisposable
         Follow(peer);
     }
 
-    /// <summary>Does what the endpoint does when it detects a lost transport.</summary>
+    /// <summary>Suspends the connection, as the endpoint does when it detects a disconnect.</summary>
     static void Notice(Peer peer, bool writeFails)
     {
         peer.State = State.Suspending;
         peer.Change = peer.Connection.SuspendAsync();
-        // The lost transport also ends a pending write. The write completes or fails.
+        // The disconnect also ends a pending write. The write completes or fails.
         if (writeFails) peer.Sink.FailWrite();
         else peer.Sink.CompleteWrite();
         peer.Sink.Mode = WriteMode.AtOnce;
@@ -411,7 +412,8 @@ sealed class ReliableModel : IDisposable
         public State State { get; set; }
 
         /// <summary>
-        /// True if the transport is lost and the server does not know this yet. Only <see cref="StillArrive"/> more frames arrive.
+        /// True if the client is disconnected and the server does not know this yet. Only
+        /// <see cref="StillArrive"/> more frames arrive.
         /// </summary>
         public bool IsCut { get; set; }
         public int StillArrive { get; set; }
@@ -424,7 +426,7 @@ sealed class ReliableModel : IDisposable
         public Dictionary<int, int> Expected { get; } = [];
         public HashSet<int> Replays { get; } = [];
 
-        /// <summary>The number of additional copies of a message that the client may receive.</summary>
+        /// <summary>For each message, the number of additional copies that the client may receive.</summary>
         public Dictionary<int, int> Repeats { get; } = [];
         public HashSet<int> Answers { get; } = [];
         public HashSet<int> OldAnswers { get; } = [];
@@ -435,10 +437,13 @@ sealed class ReliableModel : IDisposable
         /// </summary>
         public Dictionary<int, string> Transient { get; } = [];
 
-        /// <summary>True if the client has lost a transport.</summary>
+        /// <summary>True if the client was disconnected at least once.</summary>
         public bool WasCut { get; set; }
 
-        /// <summary>The messages that the server may skip. Only the newest message with each value must arrive.</summary>
+        /// <summary>
+        /// The messages that the server may skip, each with a message key or a group. Only the newest message of each
+        /// key or group must arrive.
+        /// </summary>
         public Dictionary<int, string> Lossy { get; } = [];
 
         public long Acknowledged { get; set; }
@@ -448,7 +453,7 @@ sealed class ReliableModel : IDisposable
 
         public bool Receives(string group, int id) => Groups.Contains(group) && Filters[group].Accepts(id);
 
-        /// <summary>Allows one more copy of a message that the client may receive in a join.</summary>
+        /// <summary>Allows one more copy of a message, because a join may replay the message.</summary>
         public void MayReplay(int id)
         {
             Repeats[id] = Repeats.GetValueOrDefault(id) + 1;
@@ -488,7 +493,7 @@ sealed class ReliableModel : IDisposable
         }
 
         /// <summary>
-        /// Expects no more replies to earlier requests. A request on a lost transport gets no reply on the next
+        /// Expects no more replies to earlier requests. A request on a disconnected transport gets no reply on the next
         /// transport.
         /// </summary>
         public void ForgetAnswers()
@@ -528,7 +533,7 @@ sealed class ReliableModel : IDisposable
                 Assert.True(counts.ContainsKey(id), $"The transient message {id} of '{name}' is missing.");
             foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"Reply {id} is missing.");
             foreach (var newest in Lossy.GroupBy(entry => entry.Value, entry => entry.Key).Select(ids => ids.Max()))
-                Assert.True(counts.ContainsKey(newest), $"The newest of its kind, {newest}, is missing.");
+                Assert.True(counts.ContainsKey(newest), $"Message {newest}, the newest of its key or group, is missing.");
         }
     }
 }

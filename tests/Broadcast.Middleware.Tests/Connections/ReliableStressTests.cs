@@ -3,7 +3,8 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>
-/// Stress tests on real threads. Clients lose their transports repeatedly while others publish. At the end, the test checks every message.
+/// Stress tests on real threads. Clients disconnect repeatedly while other threads publish. At the end, the test checks
+/// every message.
 /// </summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class ReliableStressTests
@@ -13,7 +14,7 @@ public sealed class ReliableStressTests
     static readonly string[] _names = ["/a", "/b"];
 
     [Fact]
-    public async Task Reconnect_UnderStress_DeliversEachMessageOnceInOrder()
+    public async Task Reconnect_RepeatedWhileOtherThreadsPublish_DeliversEachMessageOnceInOrder()
     {
         var messages = 2_000 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: static options =>
@@ -26,7 +27,7 @@ public sealed class ReliableStressTests
             var connection = broadcaster.Connect(null, _names[number % 2], sink, protocol: ReliableReceiver.Protocol);
             return (Client: client, Connection: connection, Sink: sink, Number: number);
         }).ToArray();
-        // A member of both groups receives a message to both groups once.
+        // The first client is a member of /a and /b. This client must receive a message to both groups only once.
         Assert.True(seats[0].Connection.Join("/b").Joined);
         var expected = new int[Clients];
 
@@ -46,7 +47,7 @@ public sealed class ReliableStressTests
         }
 
         Assert.Equal(0, broadcaster.Groups.GetSettings("").Budget!.Used);
-        Assert.True(transports > Clients, "Too few transports were cut.");
+        Assert.True(transports > Clients, "Too few clients reconnected.");
 
         void Publish(int publisher)
         {
@@ -87,7 +88,7 @@ public sealed class ReliableStressTests
                     if (random.Next(2) == 0) connection.Writer.OnAcknowledged(client.LastId);
                 }
 
-                // The server notices the lost transport after a random time.
+                // The server notices the disconnect after a random time.
                 sink.Lose();
                 Thread.SpinWait(random.Next(20_000));
                 var token = client.Token!;
@@ -110,7 +111,8 @@ public sealed class ReliableStressTests
     }
 
     /// <summary>
-    /// A sink whose writes sometimes complete on another thread. After a loss, frames do not arrive. After a break, writes fail.
+    /// A sink whose writes sometimes complete on another thread. After <see cref="Lose"/>, frames do not arrive. After
+    /// <see cref="Break"/>, writes fail.
     /// </summary>
     sealed class FragileSink(ReliableReceiver client, int seed) : Sink
     {

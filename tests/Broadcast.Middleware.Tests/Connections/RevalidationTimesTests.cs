@@ -42,11 +42,11 @@ public sealed class RevalidationTimesTests
     [InlineData(false)]
     public async Task Revalidator_ConnectionEndsDuringCall_IsCanceled(bool withCloseFrame)
     {
-        var told = new TaskCompletionSource();
+        var canceled = new TaskCompletionSource();
         _revalidator.Answer = async (_, token) =>
         {
-            await using var registration = token.Register(told.SetResult);
-            await told.Task;
+            await using var registration = token.Register(canceled.SetResult);
+            await canceled.Task;
             return true;
         };
         await using var app = await StartAsync(Minute);
@@ -60,11 +60,11 @@ public sealed class RevalidationTimesTests
         await Eventually.True(() => app.Registry.Count == 0);
         try
         {
-            await Eventually.True(() => told.Task.IsCompleted);
+            await Eventually.True(() => canceled.Task.IsCompleted);
         }
         finally
         {
-            told.TrySetResult();
+            canceled.TrySetResult();
         }
     }
 

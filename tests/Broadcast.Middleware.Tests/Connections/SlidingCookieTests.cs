@@ -50,7 +50,8 @@ public sealed class SlidingCookieTests : IDisposable
         for (var i = 0; i < 5; i++)
         {
             _time.Advance(6 * Minute);
-            // The server checks the expiration before it answers. With a real clock, it repeats the check every few seconds.
+            // The server checks the expiration before it answers this ping. With a real clock, the server repeats the
+            // check every few seconds.
             await client.IsThereAsync();
             cookie = await GetRenewedCookieAsync(app, cookie);
             Assert.NotNull(cookie);
@@ -127,7 +128,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_RenewedWithEventsFromServices_KeepsConnection()
+    public async Task Cookie_RenewedWithEventsType_KeepsConnectionOpen()
     {
         await using var app = await StartAsync(cookie => cookie.EventsType = typeof(ScopedEvents));
         var cookie = await SignInAsync(app, "ann");
@@ -161,7 +162,7 @@ public sealed class SlidingCookieTests : IDisposable
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
-    public async Task Cookie_RenewedByTwoRequests_EitherCookieKeepsConnection(int kept)
+    public async Task Cookie_RenewedByTwoRequests_EitherCookieKeepsConnectionOpen(int kept)
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "ann");
@@ -229,7 +230,7 @@ public sealed class SlidingCookieTests : IDisposable
 
     sealed class ScopedEvents : CookieAuthenticationEvents;
 
-    /// <summary>Overrides the method and does not call the delegates of the base class.</summary>
+    /// <summary>Overrides <c>ValidatePrincipal</c> without a call of the delegates in the base class.</summary>
     sealed class RejectingEvents : CookieAuthenticationEvents
     {
         public bool Rejects { get; set; }

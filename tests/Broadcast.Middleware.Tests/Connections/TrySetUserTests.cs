@@ -36,7 +36,7 @@ public sealed class TrySetUserTests : IDisposable
         _registry.OnAdd = _ =>
         {
             removing.Start();
-            // The removal waits for the change of the user. An incorrect removal ends.
+            // A correct removal waits until the user has changed. An incorrect removal completes without waiting.
             Assert.True(SpinWait.SpinUntil(
                 () => (removing.ThreadState & (ThreadState.WaitSleepJoin | ThreadState.Stopped)) != 0, Eventually.Patience));
             return true;
@@ -57,7 +57,7 @@ public sealed class TrySetUserTests : IDisposable
         Assert.Null(_broadcast.Manager.Find(connection.Id));
         Assert.Equal(0, _broadcast.Connections.Count);
         Assert.Empty(_backplane.Members);
-        // The limit allows one connection of the user.
+        // MaxConnectionsPerUser is 1. So the admission succeeds only if the removed connection no longer counts.
         Assert.NotNull(_broadcast.Admit(new FakeRequest { UserId = "ann" }, "/home"));
     }
 }

@@ -10,7 +10,7 @@ public sealed class DashboardAccessTests
     static readonly string[] _urls = ["/broadcast", "/broadcast/", "/broadcast/dashboard.js", "/broadcast/ws"];
 
     [Fact]
-    public async Task Dashboard_WithoutPolicyInProduction_IsHiddenAndLogNamesSetting()
+    public async Task Dashboard_WithoutPolicyInProduction_IsHiddenAndLogNamesMissingCall()
     {
         await using var app = await StartAsync(static _ => { });
         foreach (var url in _urls) Assert.Equal(404, await GetStatusAsync(app, url));
@@ -27,7 +27,7 @@ public sealed class DashboardAccessTests
     }
 
     [Fact]
-    public async Task Dashboard_WithPolicy_OpensOnlyToUsersOfPolicy()
+    public async Task Dashboard_WithPolicy_OpensOnlyForUsersThatMeetPolicy()
     {
         await using var app = await StartAsync(static dashboard => dashboard.RequireAuthorization("Operator"));
         foreach (var url in _urls)
@@ -49,7 +49,7 @@ public sealed class DashboardAccessTests
     [InlineData("Host", "192.168.1.7", 404)]
     [InlineData("X-Forwarded-For", "192.168.1.7", 404)]
     [InlineData("Forwarded", "for=192.168.1.7", 404)]
-    public async Task Dashboard_InDevelopment_OpensOnlyToThisComputer(string header, string value, int status)
+    public async Task Dashboard_InDevelopment_OpensOnlyForRequestsFromThisComputer(string header, string value, int status)
     {
         await using var app = await DashboardViewer.StartAppAsync();
         Assert.Equal(status, await GetStatusAsync(app, "/broadcast/", (header, value)));
@@ -60,14 +60,14 @@ public sealed class DashboardAccessTests
     [InlineData("http://localhost:3000", 403)]
     [InlineData("http://evil.example", 403)]
     [InlineData("null", 403)]
-    public async Task WebSocket_PageOfOtherOrigin_IsRefused(string origin, int status)
+    public async Task WebSocket_RequestWithOrigin_IsAcceptedOnlyFromOwnOrigin(string origin, int status)
     {
         await using var app = await DashboardViewer.StartAppAsync(options: static all => all.AllowedOrigins.Add("*"));
         Assert.Equal(status, await GetStatusAsync(app, "/broadcast/ws", ("Origin", origin)));
     }
 
     [Fact]
-    public async Task Page_AnyRequest_HasStrictHeadersAndTag()
+    public async Task Page_AnyRequest_HasSecurityHeadersAndETag()
     {
         await using var app = await DashboardViewer.StartAppAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -83,7 +83,7 @@ public sealed class DashboardAccessTests
     }
 
     [Fact]
-    public async Task MapBroadcastDashboard_WithoutBroadcast_NamesTheMissingCall()
+    public async Task MapBroadcastDashboard_WithoutBroadcast_ThrowsAndNamesMissingCall()
     {
         var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
             BroadcastApp.StartAsync(map: static app => app.MapBroadcastDashboard("/broadcast", "orders")));

@@ -49,7 +49,7 @@ public sealed class DashboardFigureTests
     }
 
     [Fact]
-    public async Task Measurement_LastViewerLeaves_StopsUntilNextViewer()
+    public async Task LatencyMeasurement_LastViewerLeaves_StopsUntilNextViewer()
     {
         await using var app = await DashboardViewer.StartAppAsync();
         var latency = FindLatency(app);
@@ -80,7 +80,7 @@ public sealed class DashboardFigureTests
     }
 
     [Fact]
-    public async Task Messages_OfTheDashboard_AreNotInTheTracesOfTheApp()
+    public async Task DashboardMessages_ViewerConnected_AreNotTracedByActivitySourceOfApp()
     {
         var spans = new ConcurrentQueue<string>();
         using var listener = new ActivityListener
@@ -94,7 +94,7 @@ public sealed class DashboardFigureTests
         await using var viewer = await DashboardViewer.OpenAsync(app);
         await viewer.ReadAsync("sample");
         await viewer.ReadAsync("sample");
-        // The dashboard publishes each sample, so its own source must have spans.
+        // The dashboard publishes each sample. So the source Broadcast.Internal must have spans.
         Assert.Contains("Broadcast.Internal", spans);
         Assert.DoesNotContain("Broadcast", spans);
     }
@@ -116,7 +116,8 @@ public sealed class DashboardFigureTests
             sample.GetProperty("slow").EnumerateArray().Any(static client => client.GetProperty("backlog").GetInt64() > 0));
         var client = Assert.Single(sample.GetProperty("slow").EnumerateArray());
         Assert.Equal((id, "/ws"), (client.GetProperty("id").GetString(), client.GetProperty("homeGroup").GetString()));
-        // The samples of the last minutes contain no slow clients. Otherwise, the first message could exceed its limit.
+        // The first message contains the samples of the last minutes, but without the lists of slow clients. With these
+        // lists, the message could exceed the limit for messages.
         await using var later = await DashboardViewer.OpenAsync(app);
         var earlier = (await later.ReadAsync("hello")).GetProperty("samples").EnumerateArray().ToList();
         Assert.Contains(earlier, static sample => sample.GetProperty("slowCount").GetInt32() == 1);
@@ -143,7 +144,7 @@ public sealed class DashboardFigureTests
     }
 
     [Fact]
-    public void Histogram_OneSlowAmong200_IsAboveP99()
+    public void HistogramP99_SlowLatencies_AreVisibleOnlyAboveOnePercent()
     {
         var histogram = new LatencyHistogram();
         for (var i = 0; i < 199; i++) histogram.Add(0.001);

@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Dashboard;
 
-/// <summary>Tests the requests of the dashboard's page.</summary>
+/// <summary>Tests the answers to the requests of the dashboard page.</summary>
 public sealed class DashboardRequestTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -78,7 +78,7 @@ public sealed class DashboardRequestTests
     }
 
     [Fact]
-    public async Task Groups_Search_ReturnsLargestMatches()
+    public async Task Groups_WithOrWithoutSearch_ReturnsLargestGroupsFirst()
     {
         await using var app = await DashboardViewer.StartAppAsync();
         await using var viewer = await DashboardViewer.OpenAsync(app);
@@ -152,7 +152,7 @@ public sealed class DashboardRequestTests
     }
 
     [Fact]
-    public async Task HostileNames_InAnswers_AreShortened()
+    public async Task UserId_LongerThan200Characters_IsShortenedInAnswer()
     {
         await using var app = await DashboardViewer.StartAppAsync(TestUsers.Add);
         await using var viewer = await DashboardViewer.OpenAsync(app);

@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Dashboard;
 
-/// <summary>A client of the dashboard's WebSocket, as the page is.</summary>
+/// <summary>A client that connects to the WebSocket of the dashboard, as the page does.</summary>
 sealed class DashboardViewer(RawClient client) : IAsyncDisposable
 {
     long _lastId;

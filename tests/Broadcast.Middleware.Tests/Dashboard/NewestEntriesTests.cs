@@ -13,7 +13,7 @@ public sealed class NewestEntriesTests
     {
         var group = Create(null);
         Assert.Empty(group.GetNewest(10));
-        // The messages fill several blocks. The list refers to all blocks, so the garbage collector keeps them.
+        // The messages fill several blocks. The list refers to an entry of each block, so the garbage collector keeps all blocks.
         var kept = new List<List<LogEntry>>();
         for (var i = 1; i <= 100; i++)
         {

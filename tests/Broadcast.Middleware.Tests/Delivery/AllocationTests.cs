@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests that a delivery to another connection allocates no memory.</summary>
+/// <summary>Tests that the delivery to an additional connection allocates no memory.</summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class AllocationTests
 {
@@ -18,7 +18,7 @@ public sealed class AllocationTests
         var ten = Measure(10, writesEndLater);
         var hundred = Measure(100, writesEndLater);
         var appended = (long)Messages * Frame.Size(PayloadBytes);
-        // The log stores the frames and their index. The limit leaves room for both.
+        // The log stores the frames and an index. The index may need as many bytes as the frames.
         Assert.InRange(ten, appended, appended * 2);
         // The 90 extra connections may allocate at most a hundredth of a byte per delivery.
         Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
@@ -33,9 +33,9 @@ public sealed class AllocationTests
         Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
     }
 
-    /// <summary>Tests the paths that create a span if a listener exists.</summary>
+    /// <summary>Tests the calls that create a span if a trace listener exists. Here, no listener exists.</summary>
     [Fact]
-    public void MessageAndPublish_NoTraceListener_AllocateOnlyTheLog()
+    public void PublishAndReceive_NoTraceListener_AllocateOnlyLogBlocks()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new CountingSink(endsLater: false));
@@ -70,7 +70,10 @@ public sealed class AllocationTests
         }
     }
 
-    /// <summary>Tests members with a filter that rejects every second message. One write sends the accepted messages of ten.</summary>
+    /// <summary>
+    /// Tests members with a filter that rejects every second message. Each write sends the accepted messages of ten
+    /// published messages.
+    /// </summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

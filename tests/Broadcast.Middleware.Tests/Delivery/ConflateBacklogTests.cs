@@ -18,8 +18,8 @@ public sealed class ConflateBacklogTests
         var connection = (Connection)Assert.Single(app.Registry.Connections);
         var filled = await Stall.FillAsync(app, meters, connection.Id);
 
-        // All messages together have about 16 times the backlog limit. The publisher sometimes waits until the writer
-        // has checked the limit.
+        // All messages together are about 16 times as large as the backlog limit. The publisher sometimes waits until
+        // the writer has checked the limit.
         for (var i = 0; i < Messages; i++)
         {
             await app.Broadcaster.PublishAsync(new Message(Numbered.Make(i, Size), MessageType.Binary) { Key = $"key {i % Keys}" }, cancellationToken: token);

@@ -23,7 +23,7 @@ public sealed class ConflateTests
         for (var i = 0; i <= Messages; i++) await PublishAsync(app, i);
         Assert.Equal(Enumerable.Range(0, Messages + 1), await reading);
         Assert.Equal(0, meters.Sum(Meters.Dropped));
-        // Let the write wait so long that the server treats the reader as slow.
+        // Let the write wait so long that the server treats the client as slow.
         time.Advance(TimeSpan.FromMilliseconds(100));
         var got = await ReadUntilAsync(slow, Messages);
 
@@ -51,7 +51,7 @@ public sealed class ConflateTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Creates a message with one of 50 keys. Every tenth message has no key.</summary>
+    /// <summary>Publishes a message with one of at most 50 keys. Every tenth message has no key.</summary>
     internal static ValueTask<PublishResult> PublishAsync(BroadcastApp app, int number, int size = 200) => app.Broadcaster.PublishAsync(
         new Message(Numbered.Make(number, size), MessageType.Binary) { Key = KeyOf(number) },
         cancellationToken: TestContext.Current.CancellationToken);

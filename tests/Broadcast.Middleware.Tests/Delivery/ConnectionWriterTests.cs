@@ -105,17 +105,20 @@ public sealed class ConnectionWriterTests
         await served.Ended;
         var closedNormally = stuck.Socket.ReceivedCalls().Any(call =>
             call.GetMethodInfo().Name == "CloseOutputAsync" && call.GetArguments()[0] is System.Net.WebSockets.WebSocketCloseStatus.NormalClosure);
-        Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
+        Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "The close code is 1000, but a message from before the close is missing.");
     }
 
-    /// <summary>The server waits until its control frames are sent. A lost control frame would block its reads forever.</summary>
+    /// <summary>
+    /// The receive loop waits until its control frame is sent. A lost control frame would block the receive loop
+    /// forever.
+    /// </summary>
     [Fact]
-    public async Task ControlFrame_SinkFailsDuringSend_Completes()
+    public async Task ControlFrame_SinkThrows_SentTaskFails()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink { Mode = WriteMode.Throws });
         var isDone = false;
-        // This thread runs the pump repeatedly, so that a frame can arrive at any moment of a turn.
+        // Another thread runs the pump repeatedly, so that a control frame can arrive at any moment of a turn.
         var pumping = Task.Run(() =>
         {
             while (!Volatile.Read(ref isDone))
@@ -157,7 +160,7 @@ public sealed class ConnectionWriterTests
         var late = SendPongAsync(connection);
         broadcast.RunUntilIdle();
         await Assert.ThrowsAsync<IOException>(() => late.WaitAsync(Eventually.Patience, Token));
-        // The writer finds this frame and the resume in the same turn.
+        // In one turn, the writer finds this frame and the new transport.
         var later = SendPongAsync(connection);
         var client = new ReliableReceiver();
         var resumed = connection.ReattachAsync(new FakeRequest(), new ManualSink(written => client.Receive(written.Span)), token!);
@@ -208,7 +211,7 @@ public sealed class ConnectionWriterTests
         _ => EventStreamFormat.Instance,
     };
 
-    /// <summary>Blocks a pump until the test disposes this object.</summary>
+    /// <summary>Blocks a pump until the call of <see cref="Dispose"/>.</summary>
     sealed class BlockedPump : PumpItem, IDisposable
     {
         readonly ManualResetEventSlim _blocked = new();

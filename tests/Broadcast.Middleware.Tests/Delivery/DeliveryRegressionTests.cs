@@ -67,7 +67,7 @@ public sealed class DeliveryRegressionTests
     }
 
     [Fact]
-    public async Task Leave_AfterRejoinInLastTurnOfPass_Succeeds()
+    public async Task Leave_AfterRejoinInLastTurnOfPass_DoesNotThrow()
     {
         using var broadcast = new TestEngine();
         var token = TestContext.Current.CancellationToken;
@@ -91,8 +91,8 @@ public sealed class DeliveryRegressionTests
         await broadcast.JoinAsync(connection.Id, "/g", token);
         broadcast.RunUntilIdle();
 
-        // In one pass, the connection has a pending write at its first turn. The write completes before its last turn.
-        // At the last turn, the connection drops its first cursor.
+        // In the next pass, the connection has two turns. The write of the connection is pending at the first turn and
+        // completes before the second turn. In the second turn, the connection drops its first cursor.
         ends = true;
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
@@ -115,7 +115,7 @@ public sealed class DeliveryRegressionTests
         broadcast.RunUntilIdle();
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
-        Assert.True(leaver.IsWriting); // This write contains all earlier messages.
+        Assert.True(leaver.IsWriting); // This write contains all messages that the group has so far.
         await broadcast.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         for (var i = 0; i < 10; i++)
         {
@@ -148,7 +148,7 @@ public sealed class DeliveryRegressionTests
 
         // The connection lost the second message, which was published before the close. So the server must abort the
         // connection or close it with code 1013.
-        Assert.True(sink.Writes >= 2 || sink.Closed != WebSocketCloseStatus.NormalClosure, "Closed with 1000 after the first of two messages.");
+        Assert.True(sink.Writes >= 2 || sink.Closed != WebSocketCloseStatus.NormalClosure, "The close code is 1000, but the second message is missing.");
     }
 
     [Fact]
@@ -190,7 +190,7 @@ public sealed class DeliveryRegressionTests
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/other"));
         broadcast.RunUntilIdle();
-        Assert.True(writesBeforeTheOther < 10_000, $"{writesBeforeTheOther} writes to one before the first to the other.");
+        Assert.True(writesBeforeTheOther < 10_000, $"{writesBeforeTheOther} writes to the first connection came before the first write to the other connection.");
     }
 
     [Fact]
@@ -205,7 +205,7 @@ public sealed class DeliveryRegressionTests
     }
 
     [Fact]
-    public void SlowConsumerClose_WithUnreadMessages_ReleasesTheirBlocks()
+    public void SlowConsumerClose_WithUnreadMessages_ReleasesBlocksOfGroup()
     {
         using var broadcast = new TestEngine(maxBacklog: 200_000);
         var connection = Stalled(broadcast);
@@ -225,7 +225,8 @@ public sealed class DeliveryRegressionTests
         var registry = new InterleavingRegistry();
         using var broadcast = new TestEngine(registry: registry);
         var connection = broadcast.Connect(broadcast.Pumps[0], "/home", new ManualSink());
-        // Another thread calls leave between the two steps of the join, or as soon as possible after both steps.
+        // Another thread leaves the group between the two steps of the join. If a lock prevents this, the leave follows
+        // directly after the join.
         var leaving = Task.CompletedTask;
         registry.AfterJoin = () =>
         {

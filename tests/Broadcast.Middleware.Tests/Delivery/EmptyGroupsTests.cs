@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 public sealed class EmptyGroupsTests
 {
     [Fact]
-    public void Publish_ToEmptyGroupWithHistory_IsKeptForLaterMembers()
+    public void Message_PublishedToEmptyGroupWithHistory_IsKeptForLaterMembers()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/rooms/*"));
         Assert.Equal(1, broadcast.Publish("/rooms/a", 1).Position?.Offset);
@@ -70,7 +70,7 @@ public sealed class EmptyGroupsTests
             epochs[i] = broadcast.Publish($"/g{i}", i).Position!.Value.Epoch;
         }
 
-        // The groups become empty in another order than the order of their creation.
+        // The order in which the groups become empty differs from the order of their creation.
         foreach (var i in new[] { 3, 1, 4 }) listener.Leave($"/g{i}");
         Assert.Equal([1, 2, 3, 4], Alive());
         listener.Leave("/g2");
@@ -142,7 +142,7 @@ public sealed class EmptyGroupsTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void Join_WhileRegistryRefusesAnotherJoin_Succeeds(bool hasHistory)
+    public void Join_RefusedJoinRemovesGroup_JoinsNewGroup(bool hasHistory)
     {
         var registry = new FaultyRegistry();
         using var broadcast = new TestEngine(registry: registry, configure: RecoveryHelpers.History(hasHistory ? "/g*" : "/h*"));
@@ -178,7 +178,7 @@ public sealed class EmptyGroupsTests
         Assert.False(listener.Join("/g").Joined);
         registry.OnJoin = static (_, _) => true;
 
-        // The group has no message, but a client may know its position. So the epoch must stay the same.
+        // The group has no message, but a client may know the position of the group. So the epoch must stay the same.
         Assert.Equal((true, position), (listener.Join("/g", Replay.After(position)) is var joined ? joined.Recovered : null, joined.Position!.Value));
     }
 
@@ -199,7 +199,7 @@ public sealed class EmptyGroupsTests
     }
 
     [Fact(Timeout = 30_000)]
-    public async Task Publish_ToMoreEmptyGroupsThanLimit_Completes()
+    public async Task Publish_ToMoreEmptyGroupsThanLimit_KeepsMaxEmptyGroups()
     {
         await TestThread.Start(() =>
         {

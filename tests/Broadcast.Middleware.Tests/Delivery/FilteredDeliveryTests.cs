@@ -36,7 +36,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void SubscriptionFilterOfConnect_MessageToAllConnections_IsChecked()
+    public void SubscriptionFilter_SetAtConnect_AppliesToMessagesToAllConnections()
     {
         using var broadcast = new TestEngine();
         Listener even = new(broadcast, Name, filter: Even), all = new(broadcast, "/other");
@@ -49,7 +49,7 @@ public sealed class FilteredDeliveryTests
 
     /// <summary>Tests that one write sends all accepted messages of a backlog.</summary>
     [Fact]
-    public void Backlog_ShortRuns_AreSentWithOneWrite()
+    public void Backlog_EverySecondMessageRejected_IsSentInOneWrite()
     {
         using var broadcast = new TestEngine();
         var even = new Listener(broadcast, Name, filter: Even);
@@ -62,11 +62,11 @@ public sealed class FilteredDeliveryTests
     }
 
     /// <summary>
-    /// Tests that a pending write keeps its bytes while the pump joins the runs of other connections. The sink detects
-    /// changed bytes.
+    /// Tests that the bytes of a pending write do not change while the pump prepares the writes of other connections.
+    /// The sink detects changed bytes.
     /// </summary>
     [Fact]
-    public void PendingWrite_OtherConnectionsContinue_KeepsItsBytes()
+    public void PendingWrite_OtherConnectionsContinue_BytesStayUnchanged()
     {
         using var broadcast = new TestEngine();
         var slow = Enumerable.Range(0, 4).Select(_ => new Listener(broadcast, Name, filter: Even)).ToArray();
@@ -130,7 +130,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void PublishTransient_Filter_AppliesBeforeAndAfterFirstTransientMessage()
+    public void SubscriptionFilter_JoinBeforeOrAfterFirstTransientMessage_Applies()
     {
         using var broadcast = new TestEngine();
         var early = new Listener(broadcast, filter: Even);
@@ -150,7 +150,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void Join_Replay_SkipsRejectedMessagesAndKeepsPositions()
+    public void Join_ReplayWithFilter_SkipsRejectedMessagesAndKeepsPositions()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name, messages: 6));
         for (var i = 1; i <= 10; i++) Publish(broadcast, i);
@@ -189,7 +189,7 @@ public sealed class FilteredDeliveryTests
 
     /// <summary>
     /// Tests the position that an event stream receives while it reads retained values. The values have lower offsets
-    /// than the messages directly before the join. A higher position would let the client miss the next values.
+    /// than the messages directly before the join. A higher position would make the client miss the next values.
     /// </summary>
     [Fact]
     public void TakePosition_BetweenRetainedValues_IsBeforeNextValue()
@@ -213,7 +213,7 @@ public sealed class FilteredDeliveryTests
         Assert.Equal($"id: {start with { Offset = 5 }}\n\n", Encoding.UTF8.GetString(cursor.TakePosition().Span));
     }
 
-    /// <summary>Tests that rejected messages do not count against a slow client.</summary>
+    /// <summary>Tests that rejected messages do not count toward the backlog limit of a slow client.</summary>
     [Fact]
     public void SlowClient_BacklogOfRejectedMessages_StaysConnected()
     {
@@ -280,7 +280,7 @@ public sealed class FilteredDeliveryTests
         slow.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 2_000; i++)
         {
-            // A rejected message with the same key is newer than each accepted message.
+            // After each accepted message except the last one, a rejected message with the same key follows.
             Publish(broadcast, i, size: 1_000, key: $"{i / 2 % 5}");
             broadcast.RunUntilIdle();
         }
@@ -294,7 +294,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void Delegate_Throws_ClosesOnlyItsConnection()
+    public void FilterDelegate_Throws_ClosesOnlyConnectionWithThatFilter()
     {
         using var broadcast = new TestEngine();
         var failing = new Listener(broadcast, Name, filter: SubscriptionFilter.FromDelegate(static message =>
@@ -314,7 +314,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void Delegate_ThrowsForCompressedOrSlowReader_ClosesConnection()
+    public void FilterDelegate_ThrowsWhileWriteIsPending_ClosesConnection()
     {
         using var broadcast = new TestEngine(maxBacklog: 20_000);
         var isFailing = false;
@@ -337,7 +337,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void Delegate_ReceivesPropertiesOfMessage()
+    public void FilterDelegate_MessageWithProperties_ReceivesAllProperties()
     {
         using var broadcast = new TestEngine();
         var seen = new List<string>();
@@ -353,10 +353,10 @@ public sealed class FilteredDeliveryTests
     }
 
     /// <summary>
-    /// Tests that an event stream learns its position at a heartbeat, although its filter rejects the newest messages.
+    /// Tests that a heartbeat sends the position to an event stream, even if the filter rejects the newest messages.
     /// </summary>
     [Fact]
-    public void EventStream_RejectedMessages_AdvanceIdAtHeartbeat()
+    public void EventStream_NewestMessagesRejected_ReceivesIdAtHeartbeat()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name));
         var text = new StringBuilder();
@@ -378,7 +378,7 @@ public sealed class FilteredDeliveryTests
         Beat();
         Beat();
         Assert.Equal(sent + $"id: {start with { Offset = 4 }}\n\n", text.ToString());
-        // The last event before the end of the stream follows the newest position.
+        // Before the stream ends, the server sends the newest position.
         Publish(broadcast, 7);
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.EndpointUnavailable, "bye");
         broadcast.RunUntilIdle();
@@ -415,7 +415,7 @@ public sealed class FilteredDeliveryTests
         broadcast.RunUntilIdle();
         listener.AssertGot(2, 4);
 
-        // A leave by the app ends the filter.
+        // A leave by the app removes the filter.
         listener.Leave(Name);
         Assert.True(Joined(listener.Connection.JoinAsClientAsync(Name, null)));
         Publish(broadcast, 7);
@@ -423,9 +423,9 @@ public sealed class FilteredDeliveryTests
         listener.AssertGot(2, 4, 7);
     }
 
-    /// <summary>The client must not make the number of stored filters grow.</summary>
+    /// <summary>A client must not be able to increase the number of stored filters without a limit.</summary>
     [Fact]
-    public void Join_ManyGroupsLeftByClient_CountsTheirFilters()
+    public void MaxGroupsPerConnection_ClientLeftGroupsWithFilters_CountsTheseGroups()
     {
         using var broadcast = new TestEngine(configure: static options => options.MaxGroupsPerConnection = 4);
         var listener = new Listener(broadcast);
@@ -439,14 +439,14 @@ public sealed class FilteredDeliveryTests
         Assert.Throws<InvalidOperationException>(() => listener.Join("/4", filter: Even));
         Assert.True(Joined(listener.Connection.JoinAsClientAsync("/2", null)));
         Assert.True(listener.Connection.LeaveAsClient("/2"));
-        // The connection is no member, but this call ends the filter of the app.
+        // The connection is not a member of the group, but this call removes the filter of the app.
         Assert.False(listener.Connection.Leave("/1"));
         Assert.True(listener.Join("/4", filter: Even).Joined);
         Assert.Throws<InvalidOperationException>(() => listener.Join("/5"));
     }
 
     [Fact]
-    public void Join_FailedBecauseAlreadyMember_KeepsServerFilter()
+    public void Join_AlreadyMember_KeepsServerFilter()
     {
         using var broadcast = new TestEngine();
         var listener = new Listener(broadcast);
@@ -461,7 +461,7 @@ public sealed class FilteredDeliveryTests
     }
 
     [Fact]
-    public void SubscriptionFilterOfConnect_ConnectionAlreadyInHomeGroup_Throws()
+    public void SubscriptionFilter_SetAtConnectAfterJoinOfHomeGroup_Throws()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Admit(broadcast.Pumps[0], Name);
@@ -470,9 +470,12 @@ public sealed class FilteredDeliveryTests
         Assert.Contains("Pass the subscription filter to JoinAsync", opening.Exception!.InnerException!.Message, StringComparison.Ordinal);
     }
 
-    /// <summary>Tests that rejected messages release the memory for unacknowledged messages.</summary>
+    /// <summary>
+    /// Tests that the server frees rejected messages. A reliable client does not receive these messages, so it never
+    /// acknowledges them.
+    /// </summary>
     [Fact]
-    public void ReliableClient_RejectedMessages_AreNotKept()
+    public void ReliableClient_RejectedMessages_AreFreedWithoutAcknowledgement()
     {
         using var broadcast = new TestEngine();
         var client = new ReliableReceiver();
@@ -486,7 +489,7 @@ public sealed class FilteredDeliveryTests
         Assert.True(Used() > 50_000, $"{Used()}");
         connection.Writer.OnAcknowledged(client.LastId);
         broadcast.RunUntilIdle();
-        // The next block lets the log measure its retained bytes again.
+        // When the next block starts, the log measures its retained bytes again.
         for (var i = 201; i <= 499; i += 2) PublishText(i);
         broadcast.Beat();
         broadcast.RunUntilIdle();

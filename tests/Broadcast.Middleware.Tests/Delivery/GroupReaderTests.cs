@@ -3,7 +3,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests readers of a group inside the app.</summary>
+/// <summary>Tests <c>IBroadcaster.ReadAsync</c>, with which the app reads a group.</summary>
 public sealed class GroupReaderTests
 {
     const string Group = "/orders";
@@ -41,7 +41,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Read_SeveralPublishersAndReaders_ReadersReceiveTheSameOrder()
+    public async Task Read_SeveralPublishersAndReaders_ReadersReceiveMessagesInSameOrder()
     {
         const int Publishers = 3, Messages = 2_000, Readers = 5;
         using var engine = Start(options => options.Groups[Group] = new() { HistoryMessages = Publishers * Messages, HistoryBytes = 1 << 24 });
@@ -91,7 +91,10 @@ public sealed class GroupReaderTests
         }
     }
 
-    /// <summary>A reader of stored and transient messages must receive both logs in the order of the publishes.</summary>
+    /// <summary>
+    /// A group has one log for stored messages and one log for transient messages. A reader must receive all messages
+    /// in the order in which they were published.
+    /// </summary>
     [Fact]
     public async Task Read_StoredAndTransientMessages_ArriveInPublishOrder()
     {
@@ -116,7 +119,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Read_Replay_SelectsTheHistory()
+    public async Task Read_ReplaySet_StartsWithSelectedHistory()
     {
         using var engine = Start(options => options.Groups[Group] = new() { HistoryMessages = 10, ReplayOnJoin = 2 });
         for (var i = 1; i <= 5; i++) await engine.PublishTextAsync($"{i}", _members, Token);
@@ -177,7 +180,8 @@ public sealed class GroupReaderTests
         await engine.PublishTextAsync("0", _members, Token);
         Assert.Equal("0", (await first).ToString());
 
-        // The reader does not ask for messages. It ends as soon as it is too far behind, so that it needs no memory.
+        // The app does not call MoveNextAsync, so the reader falls behind. The reader ends as soon as it is too far
+        // behind, so that it keeps no messages in memory.
         for (var i = 1; engine.Groups.Find(Group) is not null; i++)
         {
             Assert.InRange(i, 1, 100_000);
@@ -236,7 +240,7 @@ public sealed class GroupReaderTests
         await PublishAsync("a", 0);
         Assert.Equal("a 0", (await first).ToString());
 
-        // The reader does not ask for messages in the meantime.
+        // The app does not call MoveNextAsync while these messages are published.
         for (var i = 1; i <= 50; i++)
         {
             await PublishAsync("a", i);
@@ -252,7 +256,7 @@ public sealed class GroupReaderTests
 
     /// <summary>The setting of a group must not make a reader skip messages, because the code of the reader may not expect gaps.</summary>
     [Fact]
-    public async Task Read_GroupWithSkipToLatest_ReaderStillThrows()
+    public async Task Read_GroupWithSkipToLatest_ThrowsWhenTooFarBehind()
     {
         using var engine = Start(options => options.Groups[Group] = new() { SlowConsumer = SlowConsumer.SkipToLatest }, 4096);
         await using var reader = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);
@@ -306,7 +310,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Dispose_Reader_LeavesTheGroupAtOnce()
+    public async Task Dispose_JoinedReader_LeavesGroupImmediately()
     {
         using var engine = Start();
         var reader = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);
@@ -333,7 +337,7 @@ public sealed class GroupReaderTests
         Assert.Equal(0, engine.Groups.Count);
     }
 
-    /// <summary>Readers that come and go while messages arrive must not affect other readers.</summary>
+    /// <summary>Readers that join and leave while messages arrive must not affect other readers.</summary>
     [Fact]
     public async Task Dispose_WhilePublishing_OtherReaderReceivesAllMessages()
     {
@@ -383,7 +387,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Abandon_ReaderWithoutDispose_IsCollectedAndLeavesTheGroup()
+    public async Task Reader_NotDisposed_IsCollectedAndLeavesGroup()
     {
         using var engine = Start();
         var abandoned = await AbandonAsync(engine);
@@ -408,7 +412,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Count_Reader_IsNoMemberAndNoRecipient()
+    public async Task Reader_JoinedGroup_IsNoMemberAndNoRecipient()
     {
         using var engine = Start();
         await using var reader = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);
@@ -444,7 +448,7 @@ public sealed class GroupReaderTests
         await reader.NextAsync();
 
         var (count, allocated) = Measure();
-        Assert.InRange(count, 10, Messages); // The block of the log has room for more messages than that.
+        Assert.InRange(count, 10, Messages); // The block of the log has room for more than 10 messages.
         Assert.Equal(count * ArrayBytes, allocated);
 
         (int Count, long Allocated) Measure()
@@ -459,7 +463,8 @@ public sealed class GroupReaderTests
                 Assert.True(moving.GetAwaiter().GetResult());
 #pragma warning restore CA2012
                 read++;
-                // A move that waits allocates. So count only the moves that have completed.
+                // A call of MoveNextAsync that waits allocates memory. So count only the calls that complete
+                // synchronously.
                 allocated += GC.GetAllocatedBytesForCurrentThread() - before;
             }
 
@@ -503,7 +508,7 @@ public sealed class GroupReaderTests
         var error = await Assert.ThrowsAsync<MessagesMissedException>(() => reader.MoveAsync());
         Assert.Contains("cluster has lost", error.Message, StringComparison.Ordinal);
 
-        // A new reader works at once.
+        // A new reader receives messages immediately.
         await using var again = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);
         var next = again.NextAsync();
         await JoinedAsync(engine);
@@ -522,7 +527,7 @@ public sealed class GroupReaderTests
     }
 
     [Fact]
-    public async Task Shutdown_ReadersEndAfterEarlierMessages_NewReadersAreEmpty()
+    public async Task Shutdown_OpenReaders_EndAfterPublishedMessagesAndNewReadersAreEmpty()
     {
         await using var app = await InMemoryApp.StartAsync(options: options => options.Groups[Group] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await using var reader = app.Broadcaster.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);

@@ -12,7 +12,7 @@ public sealed class HeartbeatMessageTests
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task HeartbeatMessage_RawWebSocket_ReceivesTextEveryInterval()
+    public async Task HeartbeatMessage_RawWebSocket_IsSentAsTextEveryInterval()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -26,7 +26,7 @@ public sealed class HeartbeatMessageTests
     }
 
     [Fact]
-    public async Task HeartbeatMessage_EventStream_ReceivesNamedEventEveryInterval()
+    public async Task HeartbeatMessage_EventStream_IsSentAsNamedEventEveryInterval()
     {
         await using var app = await StartAsync();
         await using var client = await EventClient.OpenAsync(app);
@@ -82,7 +82,7 @@ public sealed class HeartbeatMessageTests
     [Theory]
     [InlineData("")]
     [InlineData("a\nb")]
-    public void Validation_HeartbeatMessageCannotBeSent_ReportsProblem(string text)
+    public void Validation_EmptyOrMultilineHeartbeatMessage_ReportsProblem(string text)
     {
         var result = new BroadcastOptionsValidator().Validate("", new BroadcastOptions { HeartbeatMessage = text });
 

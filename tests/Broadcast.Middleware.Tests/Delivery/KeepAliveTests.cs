@@ -28,7 +28,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void Peer_AnswersInTime_GetsFullTimeAgain()
+    public void Peer_AnswersInTime_RestartsIdleTime()
     {
         LostAfter(0);
         Assert.False(LostAfter(10));

@@ -20,9 +20,9 @@ public sealed class LatestValueTests
     static readonly int Pace = Effort.Factor < 5 ? 4 : 1;
     static readonly TimeSpan Duration = Effort.Factor < 5 ? TimeSpan.FromSeconds(6) : TimeSpan.FromMinutes(1);
 
-    // The maximum number of outdated messages that a slow reader may still receive. These messages fill its receive
-    // window and the buffers of the system, plus one message of each key. The factor 2 covers overhead that the system
-    // counts differently. The limit does not depend on the load.
+    // The maximum number of outdated messages that a slow reader may still receive. These messages are in the receive
+    // window of the client and in the buffers of the system, plus one message of each key. The factor 2 covers overhead
+    // that the system counts differently. The limit does not depend on the load.
     const int Oldest = 2 * (4096 + 4096 + (Keys * (Size + 2))) / (Size + 2);
 
     readonly ConcurrentDictionary<int, long> _publishedAt = new();

@@ -25,7 +25,7 @@ public sealed class ManyGroupsTests
 
         Assert.Equal([1, 2], received);
         Assert.Equal(0, ActiveCountOf(reader));
-        // A heartbeat gives each writer a turn. In this turn, the reader must not look at all groups.
+        // A heartbeat gives each writer a turn. In this turn, the reader must not check every group.
         broadcast.Beat();
         broadcast.RunUntilIdle();
         Assert.Equal(0, ActiveCountOf(reader));
@@ -53,7 +53,7 @@ public sealed class ManyGroupsTests
     /// the publish calls.
     /// </summary>
     [Fact]
-    public void Publish_RandomSchedules_ArrivesInPublishOrder() =>
+    public void Messages_RandomSchedules_ArriveInPublishOrder() =>
         Gen.Select(Gen.Int[0, 13], Gen.Int[0, 29], Gen.Int[0, 3]).Array[1, 200].Sample(
             steps =>
             {

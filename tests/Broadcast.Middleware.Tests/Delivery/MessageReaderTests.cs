@@ -13,7 +13,7 @@ public sealed class MessageReaderTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Take_RandomFramesInRandomPieces_EqualsFramework() =>
+    public async Task Take_RandomFramesInRandomPieces_ReturnsSameItemsAsFramework() =>
         await Gen.Select(Frames, Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 5_000])).SampleAsync(
             async (frames, piece) =>
             {
@@ -25,13 +25,14 @@ public sealed class MessageReaderTests
             iter: 2_000 * Effort.Factor);
 
     [Fact]
-    public async Task Take_RandomFramesOfOtherWebSocket_EqualsFramework() =>
+    public async Task Take_RandomFramesThroughWebSocketInput_ReturnsSameItemsAsFramework() =>
         await Gen.Select(Frames, Gen.Int[1, 9_000]).SampleAsync(
             async (frames, piece) =>
             {
                 byte[] bytes = [.. frames.SelectMany(static frame => frame)];
                 using var webSocket = Framework(new FrameworkStream(InPieces(bytes, piece), []));
-                // The other WebSocket itself answers pings and reports protocol errors, so compare only the other items.
+                // The framework's WebSocket answers pings and reports protocol errors itself. So compare only the other
+                // items.
                 Assert.Equal(Contents(await FrameworkItemsAsync(bytes)), Contents(await ItemsAsync(new WebSocketInput(webSocket), isMasked: false)));
 
                 static IEnumerable<string> Contents(List<string> items) =>
@@ -53,7 +54,7 @@ public sealed class MessageReaderTests
             iter: 1_500 * Effort.Factor);
 
     [Fact]
-    public async Task Take_CompressedMessagesInRandomPieces_EqualsMessages() =>
+    public async Task Take_CompressedMessagesInRandomPieces_ReturnsDecompressedMessages() =>
         await Gen.Select(
             Gen.Select(Payloads(), Gen.Bool, Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 500])).Array[1, 6],
             Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 5_000])).SampleAsync(
@@ -95,7 +96,7 @@ public sealed class MessageReaderTests
     }
 
     [Fact]
-    public async Task Take_TextInIncompleteFrame_IsRejectedBeforeItsEnd()
+    public async Task Take_InvalidTextInIncompleteFrame_ReportsErrorBeforeEndOfFrame()
     {
         var bytes = ClientFrame.Make(ClientFrame.Text, [0x61, 0xFF, .. new byte[1000]]).AsMemory(0, 20);
         Assert.Equal(["error 1007"], await ItemsAsync(InPieces(bytes.ToArray(), 20)));
@@ -180,7 +181,7 @@ public sealed class MessageReaderTests
     [Theory]
     [InlineData(63, "too many fragments")]
     [InlineData(64, "binary 193")]
-    public async Task Take_FragmentOfLimitSize_CountsOnlyIfSmaller(int size, string expected)
+    public async Task Take_FragmentSmallerThan64Bytes_CountsTowardMaxSmallFragments(int size, string expected)
     {
         byte[] bytes =
         [
@@ -210,9 +211,12 @@ public sealed class MessageReaderTests
         Assert.Equal("second", Encoding.UTF8.GetString(reader.Payload.Span));
     }
 
-    /// <summary>A pipe does not allow a smaller examined position. So the reader must not examine a byte and then stop before it.</summary>
+    /// <summary>
+    /// A pipe throws if the examined position moves backward. So the reader must never report a smaller examined
+    /// position than in an earlier call.
+    /// </summary>
     [Fact]
-    public async Task Take_FrameInTwoPieces_EqualsWholeFrame()
+    public async Task Take_FrameInTwoPieces_ReturnsSameItemAsWholeFrame()
     {
         byte[][] frames =
         [
@@ -275,7 +279,7 @@ public sealed class MessageReaderTests
         Assert.Equal(WebSocketCloseStatus.ProtocolError, reader.Error!.Status);
     }
 
-    // The header of a frame changes at some of these lengths.
+    // The format of the frame header changes at some of these lengths.
     static readonly int[] _lengths = [125, 126, 127, 4096, 65_535, 65_536];
 
     static Gen<byte[]> TextBytes { get; } = Gen.String["aé€😀\ud83d\ude00"].Select(Encoding.UTF8.GetBytes);
@@ -295,7 +299,8 @@ public sealed class MessageReaderTests
             Gen.Int[0, 15].Where(static opcode => opcode != ClientFrame.Close), Gen.Bool, Gen.Int[0, 7], Gen.Bool, Gen.Byte.Array[4, 130],
             static (opcode, fin, rsv, mask, payload) => ClientFrame.Make(opcode, payload, fin, rsv, mask)))).Array[1, 12];
 
-    // The framework finds some invalid bytes later than our parser. It finds the byte FF at once.
+    // The framework finds some invalid bytes later than our parser. The framework finds the byte FF immediately, so
+    // invalid payloads end with FF.
     static Gen<byte[]> Payloads() => Gen.Frequency(
         (6, TextBytes), (1, TextBytes.Select(static text => (byte[])[.. text, 0xFF])), (1, Gen.Int[0, _lengths.Length - 1].Select(static index => new byte[_lengths[index]])));
 
@@ -393,7 +398,8 @@ public sealed class MessageReaderTests
         }
         catch (WebSocketException)
         {
-            // After a protocol error, the framework has sent a close frame.
+            // After a protocol error, the framework sends a close frame, which the stream has already recorded as an
+            // error.
             if (items is [] || !items[^1].StartsWith("error", StringComparison.Ordinal)) items.Add("end");
             return items;
         }

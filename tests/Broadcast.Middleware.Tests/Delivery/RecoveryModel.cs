@@ -17,8 +17,9 @@ enum RecoveryStep
 }
 
 /// <summary>
-/// A model of one group with a history and retained values. Its clients disconnect and reconnect with their last
-/// position. The model consists of all messages of the group and the limits.
+/// Runs random operations against a real broadcast and a model of one group with a history and retained values. The
+/// clients of the group disconnect and reconnect with their last position. The model consists of all messages of the
+/// group and the limits.
 /// </summary>
 sealed class RecoveryModel : IDisposable
 {
@@ -65,7 +66,7 @@ sealed class RecoveryModel : IDisposable
 
     long Last => _log?.Count ?? 0;
 
-    IEnumerable<Client> Members => _clients.Where(client => client.Stay is not null);
+    IEnumerable<Client> Members => _clients.Where(client => client.Membership is not null);
 
     public void Run(IEnumerable<Operation<RecoveryStep>> operations)
     {
@@ -87,7 +88,8 @@ sealed class RecoveryModel : IDisposable
         switch (step)
         {
             case RecoveryStep.Publish:
-                // Few small keys keep the retained values below the size at which joins may share an older copy.
+                // With few keys and small messages, the retained values stay below the size at which joins may share an
+                // older copy.
                 var (key, removes) = Retains && size <= 700 && b % 10 < 8 ? ($"key {b % 5}", b % 10 == 7 && b % 3 == 0) : (null, false);
                 Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size, key, removes);
                 break;
@@ -107,7 +109,7 @@ sealed class RecoveryModel : IDisposable
                 if (b % 3 == 0) client.Listener.Sink.Mode = WriteMode.Later;
                 Join(client, b, size);
                 break;
-            case RecoveryStep.Connect when client.Stay is null:
+            case RecoveryStep.Connect when client.Membership is null:
                 // The server sends the pending messages of the last membership before the replay.
                 Drain(client);
                 Join(client, b, size);
@@ -115,7 +117,7 @@ sealed class RecoveryModel : IDisposable
             case RecoveryStep.Disconnect:
                 Disconnect(client, hasAll: false);
                 break;
-            case RecoveryStep.Leave when client.Stay is not null:
+            case RecoveryStep.Leave when client.Membership is not null:
                 client.Listener!.Leave(Name);
                 End(client);
                 break;
@@ -160,7 +162,7 @@ sealed class RecoveryModel : IDisposable
         _log!.Add(entry);
         Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
         _positions.Add(_lastId, result.Position.Value);
-        foreach (var member in Members) member.Stay!.Add(entry);
+        foreach (var member in Members) member.Membership!.Add(entry);
     }
 
     /// <summary>
@@ -174,7 +176,7 @@ sealed class RecoveryModel : IDisposable
         var result = _broadcast.Publish(message, recipients);
         var receivers = Members.Where(member => member != excluded).ToList();
         Assert.Equal(new PublishResult(null, receivers.Count), result);
-        receivers.RemoveAll(receiver => !receiver.Stay!.Filter.Accepts(_lastId));
+        receivers.RemoveAll(receiver => !receiver.Membership!.Filter.Accepts(_lastId));
         foreach (var receiver in receivers) receiver.Others.Add(_lastId);
         Transient += receivers.Count;
     }
@@ -206,13 +208,13 @@ sealed class RecoveryModel : IDisposable
             (_, 3) => Math.Max(first, Last + 1 - number),
             _ => Math.Max(first, Last + 1 - _limits.ReplayOnJoin),
         };
-        // The value 0 is the same as Replay.None.
+        // Replay.Last(0) is the same as Replay.None.
         var selectsNothing = (how % 16) switch { 1 => true, 2 => number % 20 == 0, 3 => number == 0, _ => false };
         var retained = recovered is true || selectsNothing ? [] : RetainedBefore(start).ToList();
         Retained += retained.Count(entry => filter.Accepts(entry.Id));
         var position = retained.Count > 0 ? _log!.IndexOf(retained[0]) : start - 1;
         Assert.Equal(new Position(_epoch!.Value, position), result.Position);
-        client.Stay = new(retained.Concat(_log!.Skip((int)start - 1)), client.Listener.Connection.Id, filter);
+        client.Membership = new(retained.Concat(_log!.Skip((int)start - 1)), client.Listener.Connection.Id, filter);
         if (recovered is true) Recovered++;
         else if (recovered is false && after.Epoch != _epoch) FromOtherEpoch++;
         else if (recovered is false && after.Offset > Last) FromFuture++;
@@ -220,7 +222,7 @@ sealed class RecoveryModel : IDisposable
         client.Position = result.Position.Value;
     }
 
-    /// <summary>Returns the client's last position, or sometimes a random position.</summary>
+    /// <summary>Returns the last position of the client, or sometimes another offset or epoch.</summary>
     Position NextPosition(Client client, int how) => (how % 8) switch
     {
         0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
@@ -239,7 +241,7 @@ sealed class RecoveryModel : IDisposable
     void Disconnect(Client client, bool hasAll)
     {
         if (client.Listener is not { } listener) return;
-        if (client.Stay is not null) End(client);
+        if (client.Membership is not null) End(client);
         listener.AssertNoViolation();
         var ofGroup = listener.Got.Where(_positions.ContainsKey).ToList();
         var others = listener.Got.Where(id => !_positions.ContainsKey(id)).ToList();
@@ -257,9 +259,9 @@ sealed class RecoveryModel : IDisposable
 
     void End(Client client)
     {
-        client.Expected.AddRange(client.Stay!.Expected);
-        client.Replayed.UnionWith(client.Stay.Replayed);
-        client.Stay = null;
+        client.Expected.AddRange(client.Membership!.Expected);
+        client.Replayed.UnionWith(client.Membership.Replayed);
+        client.Membership = null;
         if (!HasHistory && !Retains && !Members.Any()) Forget();
     }
 
@@ -287,7 +289,10 @@ sealed class RecoveryModel : IDisposable
         }
     }
 
-    /// <summary>Returns the newest message of each key, if it is older than an offset. The oldest message is first.</summary>
+    /// <summary>
+    /// For each key, returns the newest message if its offset is lower than <paramref name="offset"/>. The oldest
+    /// message comes first.
+    /// </summary>
     IEnumerable<Entry> RetainedBefore(long offset)
     {
         if (!Retains) return [];
@@ -308,7 +313,7 @@ sealed class RecoveryModel : IDisposable
     sealed class Client
     {
         public Listener? Listener { get; set; }
-        public Stay? Stay { get; set; }
+        public Membership? Membership { get; set; }
         public Position Position { get; set; }
         public List<int> Expected { get; } = [];
         public List<int> Others { get; } = [];
@@ -324,11 +329,11 @@ sealed class RecoveryModel : IDisposable
     }
 
     /// <summary>A membership of a client, from a join to a leave.</summary>
-    sealed class Stay
+    sealed class Membership
     {
         readonly string _connectionId;
 
-        public Stay(IEnumerable<Entry> replayed, string connectionId, ModelFilter filter)
+        public Membership(IEnumerable<Entry> replayed, string connectionId, ModelFilter filter)
         {
             (_connectionId, Filter) = (connectionId, filter);
             foreach (var entry in replayed) Add(entry);

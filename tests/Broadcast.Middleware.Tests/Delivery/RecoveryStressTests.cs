@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Stress test of clients that reconnect while others publish, on real threads.</summary>
+/// <summary>Stress test of clients that reconnect while other threads publish.</summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class RecoveryStressTests
 {
@@ -15,7 +15,7 @@ public sealed class RecoveryStressTests
     [InlineData(1_000_000)]
     [InlineData(2_000)]
     [InlineData(20)]
-    public async Task Reconnect_WhileOthersPublish_MissesNoMessageOrIsNotified(int kept)
+    public async Task Reconnect_WhileOtherThreadsPublish_RecoversAllMessagesOrReportsFailure(int kept)
     {
         var messages = 1_500 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History(Name, kept, bytes: 1 << 29));
@@ -29,22 +29,23 @@ public sealed class RecoveryStressTests
 
         var byOffset = published.Values.ToDictionary(entry => entry.Position.Offset, entry => entry.Excluded);
         Assert.Single(published.Values.Select(entry => entry.Position.Epoch).Distinct());
-        foreach (var stays in clients)
+        foreach (var memberships in clients)
         {
             Position? last = null;
-            foreach (var stay in stays)
+            foreach (var membership in memberships)
             {
-                if (stay.Recovered is true) Assert.Equal(last, stay.Start);
-                // The broadcast decides about the recovery at one moment, so its answer must be exact.
-                else if (last is { } lost) Assert.True(stay.Recovered is false && stay.Start.Offset - lost.Offset > kept, "The history still contained all messages.");
-                var got = stay.Ids.Where(id => id != ToAll).Select(id => published[id].Position.Offset).ToList();
-                var end = got.Count > 0 ? got[^1] : stay.Start.Offset;
-                Assert.Equal(Offsets(stay.Start.Offset + 1, end).Where(offset => byOffset[offset] != stay.ConnectionId), got);
-                last = stay.Start with { Offset = end };
+                if (membership.Recovered is true) Assert.Equal(last, membership.Start);
+                // The join decides atomically whether the history still contains all missed messages, so the result
+                // must be exact.
+                else if (last is { } lost) Assert.True(membership.Recovered is false && membership.Start.Offset - lost.Offset > kept, "The history still contained all messages.");
+                var got = membership.Ids.Where(id => id != ToAll).Select(id => published[id].Position.Offset).ToList();
+                var end = got.Count > 0 ? got[^1] : membership.Start.Offset;
+                Assert.Equal(Offsets(membership.Start.Offset + 1, end).Where(offset => byOffset[offset] != membership.ConnectionId), got);
+                last = membership.Start with { Offset = end };
             }
 
             Assert.Equal(Publishers * messages, last!.Value.Offset);
-            Assert.Contains(stays, stay => stay.Recovered is true || kept < Publishers * messages);
+            Assert.Contains(memberships, membership => membership.Recovered is true || kept < Publishers * messages);
         }
 
         void Publish(int publisher)
@@ -64,17 +65,17 @@ public sealed class RecoveryStressTests
 
                 var id = ((long)publisher << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // The last message excludes no client, so it tells all clients that the run has ended.
+                // The last message of each publisher excludes no client, so that all clients end at the last offset.
                 var excluded = random.Next(8) == 0 && i < messages ? Volatile.Read(ref present[random.Next(Clients)]) : null;
                 var recipients = excluded is null ? Recipients.Group(Name) : Recipients.Group(Name).Except(excluded);
                 published[id] = (broadcaster.Publish(new(payload, MessageType.Binary), recipients).Position!.Value, excluded);
             }
         }
 
-        async Task<List<Stay>> ReconnectRepeatedlyAsync(int number)
+        async Task<List<Membership>> ReconnectRepeatedlyAsync(int number)
         {
             var random = new Random(number);
-            var stays = new List<Stay>();
+            var memberships = new List<Membership>();
             Position? last = null;
             while (true)
             {
@@ -97,8 +98,8 @@ public sealed class RecoveryStressTests
 
                 await broadcaster.DisconnectAsync(connection);
                 Assert.Null(sink.Violation);
-                stays.Add(new(connection.Id, start, result.Recovered, sink.Ids));
-                if (isOver) return stays;
+                memberships.Add(new(connection.Id, start, result.Recovered, sink.Ids));
+                if (isOver) return memberships;
                 // The client may receive a message before the publish call returns.
                 var newest = sink.Ids.FindLast(id => id != ToAll);
                 var spin = new SpinWait();
@@ -113,5 +114,5 @@ public sealed class RecoveryStressTests
         for (var offset = from; offset <= to; offset++) yield return offset;
     }
 
-    sealed record Stay(string ConnectionId, Position Start, bool? Recovered, List<long> Ids);
+    sealed record Membership(string ConnectionId, Position Start, bool? Recovered, List<long> Ids);
 }

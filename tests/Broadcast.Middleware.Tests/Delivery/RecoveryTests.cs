@@ -45,7 +45,7 @@ public sealed class RecoveryTests
         (6, RecoveryStep.Wait));
 
     [Fact]
-    public void Reconnect_RandomSchedule_GetsExactlyMissedMessagesOrIsNotified()
+    public void Reconnect_RandomSchedule_ReceivesExactlyMissedMessagesOrReportsFailure()
     {
         var (recovered, lost, future, otherEpochs, transient, retained, refused) = (0, 0, 0, 0, 0, 0, 0);
         Gen.Select(_limits, _schedules).Sample(
@@ -64,7 +64,7 @@ public sealed class RecoveryTests
             iter: 300 * Effort.Factor);
         Assert.True(
             recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0 && transient > 0 && retained > 0 && refused > 0,
-            $"The random schedules are too easy: {(recovered, lost, future, otherEpochs, transient, retained, refused)}.");
+            $"The random schedules do not reach all cases: {(recovered, lost, future, otherEpochs, transient, retained, refused)}.");
     }
 
     [Theory]
@@ -122,7 +122,7 @@ public sealed class RecoveryTests
         // The clock advances at each read. With one of the tested delays, the oldest message expires between two reads of the clock.
         for (var delay = 0; delay < 100; delay++)
         {
-            var time = new RestlessTime();
+            var time = new AdvancingTime();
             var history = new LogHistory(new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromTicks(50) }, time);
             var log = new MessageLog(new SequenceClock(), new LogSettings(1 << 20, SlowConsumer.Disconnect), history) { Epoch = 1 };
             for (var id = 1; id <= 10; id++) log.Append(new(Payload.Make(id, 4), MessageType.Binary), null);
@@ -179,7 +179,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Recovery_InvalidPosition_IsRefused()
+    public void Recovery_InvalidPosition_JoinsWithoutRecovery()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g"));
         var position = broadcast.Publish("/g", 1).Position!.Value;
@@ -198,7 +198,7 @@ public sealed class RecoveryTests
     }
 
     /// <summary>A clock that advances by one tick at each read.</summary>
-    sealed class RestlessTime : TimeProvider
+    sealed class AdvancingTime : TimeProvider
     {
         long _now;
 

@@ -3,7 +3,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Stress test of clients that join while others publish new values, on real threads.</summary>
+/// <summary>Stress test of clients that join while other threads publish new values.</summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class RetainedStressTests
 {
@@ -11,13 +11,13 @@ public sealed class RetainedStressTests
     const int Publishers = 2;
 
     /// <summary>
-    /// Tests that the retained values and the live messages meet at one position: after the first version of a key, a
-    /// client receives every later version.
+    /// Tests that no message is missing between the retained values and the live messages. After the first version of a
+    /// key, a client must receive every later version.
     /// </summary>
     [Theory]
     [InlineData(20, 8)]
     [InlineData(500, 100)]
-    public async Task Join_WhileOthersPublish_ReceivesEveryVersionAfterFirst(int keys, int size)
+    public async Task Join_WhileOtherThreadsPublish_ReceivesEveryVersionAfterFirst(int keys, int size)
     {
         var clients = 60 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: static options =>

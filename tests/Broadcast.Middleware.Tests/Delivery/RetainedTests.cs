@@ -23,7 +23,8 @@ public sealed class RetainedTests
         broadcast.RunUntilIdle();
 
         listener.AssertGot(2, 4, 5, 6);
-        // The position is directly before the first message, so that a client that gets nothing can recover everything.
+        // The position is directly before the first message. So a client that disconnects before this message can
+        // recover all messages.
         Assert.Equal((null, 1L), (result.Recovered, result.Position!.Value.Offset));
     }
 
@@ -109,7 +110,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Join_MessageExcludesMember_SkipsMessage()
+    public void Join_RetainedMessageExcludesMember_SkipsMessage()
     {
         using var broadcast = Start();
         var listener = new Listener(broadcast);
@@ -160,7 +161,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Publish_TooManyKeys_IsRefusedForPublisherOnly()
+    public void Publish_TooManyRetainedKeys_ThrowsAndDeliversNothing()
     {
         using var broadcast = Start(new() { MaxRetainedKeys = 2 });
         var member = new Listener(broadcast);
@@ -185,7 +186,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Publish_TooManyBytes_IsRefusedForPublisherOnly()
+    public void Publish_TooManyRetainedBytes_ThrowsAndRetainsNothing()
     {
         using var broadcast = Start(new() { MaxRetainedBytes = 1_024 });
         Publish(broadcast, 1, "a", size: 400);
@@ -265,7 +266,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void EmptyGroup_WithRetainedMessages_StaysUntilAgeOrRemoval()
+    public void EmptyGroup_WithRetainedMessages_StaysUntilRetainedAgeOrKeyRemoval()
     {
         using var broadcast = Start(new() { RetainedAge = TimeSpan.FromHours(1) });
         var listener = new Listener(broadcast);
@@ -278,7 +279,7 @@ public sealed class RetainedTests
         broadcast.Time.Advance(TimeSpan.FromMinutes(59));
         Assert.NotNull(broadcast.Groups.Find(Name));
         Publish(broadcast, 2, "b");
-        // A heartbeat notices the message. The age counts from this time.
+        // The next heartbeat notices the new message. The age counts from this heartbeat.
         broadcast.Time.Advance(TimeSpan.FromMinutes(1));
         broadcast.Time.Advance(TimeSpan.FromMinutes(58));
         Assert.NotNull(broadcast.Groups.Find(Name));
@@ -294,7 +295,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void EmptyGroups_AboveLimit_LoseRetainedMessagesOfOldest()
+    public void EmptyGroups_AboveLimit_OldestGroupLosesRetainedMessages()
     {
         using var broadcast = new TestEngine(configure: options =>
         {
@@ -312,7 +313,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Publish_WithoutValueToMissingGroup_CreatesNoGroup()
+    public void Publish_NothingToRetainForMissingGroup_CreatesNoGroup()
     {
         using var broadcast = Start();
 
@@ -333,7 +334,7 @@ public sealed class RetainedTests
         broadcast.Publish(new(Payload.Make(100, 4), MessageType.Binary), Recipients.Connection(listener.Connection.Id));
         broadcast.RunUntilIdle();
         listener.Join(Name);
-        // The write of the first message is pending while the group publishes more than the backlog.
+        // The write of the first message is pending while the group receives more bytes than the backlog limit.
         for (var i = 10; i < 110; i++)
         {
             Publish(broadcast, i, $"{i % 5}", size: 100);
@@ -349,7 +350,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void RetainedMessages_AfterReaders_KeepNoBlockOfLog()
+    public void RetainedMessages_AllMembersHaveRead_KeepNoBlockOfLog()
     {
         using var broadcast = Start();
         var log = PublishAndJoin(broadcast);
@@ -399,7 +400,7 @@ public sealed class RetainedTests
                     listener.AssertNoViolation();
                     var start = Enumerable.Range(0, joinedAfter + 1).Reverse()
                         .FirstOrDefault(start => Expected(published, start).SequenceEqual(listener.Got), -1);
-                    Assert.True(start >= 0, "The messages are not a snapshot and every later message.");
+                    Assert.True(start >= 0, "The messages are not a snapshot followed by every later message.");
                     if (start == joinedAfter) continue;
                     Interlocked.Increment(ref shared);
                     var (snapshot, later) = (Retained(published, start).Sum(Cost), Enumerable.Range(start, joinedAfter - start).Sum(Cost));
@@ -409,7 +410,7 @@ public sealed class RetainedTests
                 }
             },
             iter: 100 * Effort.Factor);
-        Assert.True(shared > 0, "The random steps are too easy: no member shared an older snapshot.");
+        Assert.True(shared > 0, "The random steps do not reach all cases: no member shared an older snapshot.");
 
         static IEnumerable<int> Expected(List<(string Key, int Size)> published, int start) =>
             Retained(published, start).Concat(Enumerable.Range(start, published.Count - start));

@@ -33,7 +33,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2"];
 
-    // The histories keep all messages, so that a late member can check the messages.
+    // The histories keep all messages, so that a member that joins at the end can check all messages.
     readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options => options.Groups["/h*"] = new()
     {
         HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan,
@@ -124,10 +124,10 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
                 break;
             case Step.Beat:
-                // The heartbeat trims an idle log and ends its block. After that, the newest message also counts towards the backlog.
+                // The heartbeat trims an idle log and ends its block. After that, the newest message also counts toward the backlog.
                 foreach (var group in _groups.Values)
                 {
-                    foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();
+                    foreach (var membership in group.Members.Values.Concat(group.Left)) membership.NoteBacklog();
                 }
 
                 _broadcast.Beat();
@@ -163,7 +163,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.Connection.Writer.Open(peer.Sink);
     }
 
-    /// <summary>Does what the endpoint does when the request ends.</summary>
+    /// <summary>Removes the connection and detaches the writer, as the endpoint does when the request ends.</summary>
     void Remove(Peer peer)
     {
         if (peer.IsRemoved) return;
@@ -185,7 +185,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
         var isFirst = group.Epoch == 0;
         if (isFirst) group.Epoch = result.Position?.Epoch ?? 0;
-        if (isFirst) Expect(_epochs.Add(group.Epoch), "a new epoch for each life of a group");
+        if (isFirst) Expect(_epochs.Add(group.Epoch), "a new epoch for each lifetime of a group");
         Expect(result.Position == new Position(group.Epoch, group.LastOffset + 1), "the position");
         Expect(result.LocalRecipients == group.Members.Keys.Except(excluded).Count(), "the number of recipients");
         Append([(name, group)], excluded, id, size);
@@ -219,7 +219,9 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         return (result, excluded, id);
     }
 
-    /// <summary>Returns a group that exists. Publishing creates a group with a history.</summary>
+    /// <summary>
+    /// Returns the group, or null if the group does not exist. A publish call creates a group that has a history.
+    /// </summary>
     GroupModel? Find(string name)
     {
         if (!_groups.TryGetValue(name, out var group) && _histories.ContainsKey(name)) _groups.Add(name, group = new());
@@ -236,33 +238,35 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         if (!peer.IsRemoved) Append([(null, peer.PrivateLog)], [], id, size);
     }
 
-    /// <summary>Publishes to several groups. A member of several of these groups receives the message once.</summary>
+    /// <summary>
+    /// Adds a message to groups of the model. A member of several of these groups expects the message once.
+    /// </summary>
     void Append((string? Name, GroupModel Group)[] groups, Peer[] excluded, int id, int size)
     {
-        var stays = new Dictionary<Peer, List<Stay>>();
+        var memberships = new Dictionary<Peer, List<Membership>>();
         foreach (var (name, group) in groups)
         {
-            foreach (var stay in group.Members.Values) stay.NoteBacklog();
-            foreach (var stay in group.Left)
+            foreach (var membership in group.Members.Values) membership.NoteBacklog();
+            foreach (var membership in group.Left)
             {
-                if (stay.LacksSomething) stay.NoteBacklog();
+                if (membership.HasUnreadMessages) membership.NoteBacklog();
             }
 
             group.LastOffset++;
             group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
             if (name is not null && _histories.TryGetValue(name, out var history)) history.Add((id, size));
-            foreach (var (member, stay) in group.Members)
+            foreach (var (member, membership) in group.Members)
             {
-                stay.End = group.Bytes;
-                if (!stay.Filter.Accepts(id)) continue;
-                if (!stays.TryGetValue(member, out var ofMember)) stays.Add(member, ofMember = []);
-                ofMember.Add(stay);
+                membership.End = group.Bytes;
+                if (!membership.Filter.Accepts(id)) continue;
+                if (!memberships.TryGetValue(member, out var ofMember)) memberships.Add(member, ofMember = []);
+                ofMember.Add(membership);
             }
         }
 
-        foreach (var (member, ofMember) in stays)
+        foreach (var (member, ofMember) in memberships)
         {
-            if (!excluded.Contains(member)) member.Expected.Add(new(id, size, [.. ofMember.Select(stay => (stay, stay.End))]));
+            if (!excluded.Contains(member)) member.Expected.Add(new(id, size, [.. ofMember.Select(membership => (membership, membership.End))]));
         }
     }
 
@@ -275,8 +279,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     void Exit(string name, Peer peer)
     {
         var group = _groups[name];
-        group.Members.Remove(peer, out var stay);
-        group.Left.Add(stay!);
+        group.Members.Remove(peer, out var membership);
+        group.Left.Add(membership!);
         if (group.Members.Count == 0 && !_histories.ContainsKey(name)) _groups.Remove(name);
     }
 
@@ -335,7 +339,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     {
         var registry = _broadcast.Connections;
         Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
-        // A heartbeat removes the groups with an empty history.
+        // The next heartbeat removes groups that have neither members nor a history.
         var removable = _histories.Count(history => history.Value.Count == 0 && (!_groups.TryGetValue(history.Key, out var group) || group.Members.Count == 0));
         var certain = _groups.Count(group => group.Value.Members.Count > 0 || _histories[group.Key].Count > 0);
         Expect(_broadcast.Groups.Count >= certain && _broadcast.Groups.Count <= certain + removable, "the number of groups");
@@ -348,25 +352,25 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         if (!condition) _faults.Add($"Wrong: {description}");
     }
 
-    static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");
+    static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("The task did not complete synchronously.");
 
     /// <summary>A log in the model: one lifetime of a group, or the private log of a connection.</summary>
     sealed class GroupModel
     {
-        public Dictionary<Peer, Stay> Members { get; } = [];
-        public List<Stay> Left { get; } = [];
+        public Dictionary<Peer, Membership> Members { get; } = [];
+        public List<Membership> Left { get; } = [];
         public ulong Epoch { get; set; }
         public long LastOffset { get; set; }
         public long Bytes { get; set; }
     }
 
     /// <summary>A membership of a connection, from a join to a leave.</summary>
-    sealed class Stay(Peer peer, GroupModel group, ModelFilter filter)
+    sealed class Membership(Peer peer, GroupModel group, ModelFilter filter)
     {
         public ModelFilter Filter => filter;
         public long End { get; set; } = group.Bytes;
         public long ReadUpTo { get; set; } = group.Bytes;
-        public bool LacksSomething => ReadUpTo < End;
+        public bool HasUnreadMessages => ReadUpTo < End;
 
         /// <summary>
         /// Records whether the connection is so far behind that the server may close it as slow. Call this method before each append.
@@ -374,7 +378,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public void NoteBacklog() => peer.MayBeSlow |= group.Bytes - ReadUpTo > peer.MaxBacklog;
     }
 
-    readonly record struct Sent(int Id, int Size, (Stay Stay, long End)[] Stays);
+    readonly record struct Sent(int Id, int Size, (Membership Membership, long End)[] Memberships);
 
     sealed class Peer
     {
@@ -402,14 +406,14 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             {
                 if (Received == Expected.Count)
                 {
-                    Faults.Add($"A message of {payload.Length} bytes too many");
+                    Faults.Add($"An unexpected message of {payload.Length} bytes");
                     return;
                 }
 
                 var sent = Expected[Received++];
-                var (id, size, stays) = sent;
-                if (opcode != 2 || !Payload.Is(payload, id, size)) Faults.Add($"Not message {id} but another one of {payload.Length} bytes");
-                foreach (var (stay, end) in stays) stay.ReadUpTo = end;
+                var (id, size, memberships) = sent;
+                if (opcode != 2 || !Payload.Is(payload, id, size)) Faults.Add($"Another message of {payload.Length} bytes instead of message {id}");
+                foreach (var (membership, end) in memberships) membership.ReadUpTo = end;
             });
             if (problem is not null) Faults.Add(problem);
         }
@@ -417,7 +421,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public void CheckAtRest()
         {
             if (Sink.Violation is { } violation) Faults.Add(violation);
-            // OnWrite has already checked that the connection received a prefix. Check that the prefix is long enough.
+            // OnWrite has already checked that the connection received a prefix of the expected messages. Check that
+            // the prefix is long enough.
             if (IsRemoved || Sink.HasFailed)
             {
                 if (Sink.Closed is null || Received == Expected.Count) return;
@@ -425,7 +430,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
             if (IsSlow)
             {
-                if (!MayBeSlow) Faults.Add("Closed as a slow consumer, but it was not slow");
+                if (!MayBeSlow) Faults.Add("Closed as a slow consumer, but the connection was not slow");
                 if (Sink.Closed != CloseStatus.TryAgainLater && !Sink.HasFailed) Faults.Add("A slow consumer got no close frame with 1013");
             }
             else if (ExpectedAtClose is { } atLeast)

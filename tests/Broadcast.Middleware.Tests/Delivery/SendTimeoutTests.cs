@@ -21,7 +21,8 @@ public sealed class SendTimeoutTests
         time.Advance(TimeSpan.FromSeconds(5));
         await healthy.IsThereAsync();
         Assert.Equal(2, app.Registry.Count);
-        // Until the receive buffer of the client's system is full, its bytes count as progress.
+        // The bytes that fill the receive buffer of the client's operating system count as progress. So advance the
+        // clock until the server aborts the connection.
         await Eventually.True(() =>
         {
             time.Advance(TimeSpan.FromSeconds(1));

@@ -3,7 +3,10 @@ namespace Broadcast.Middleware.Tests.Delivery;
 
 public sealed class SkipToLatestLastMessageTests
 {
-    /// <summary>Tests that the server never skips the newest message, because no further message may follow.</summary>
+    /// <summary>
+    /// Tests that the server never skips the newest message. If the server skipped this message and no further message
+    /// followed, the client would never receive the latest value.
+    /// </summary>
     [Fact]
     public async Task SkipToLatest_NoFurtherMessage_DeliversNewestMessage()
     {
@@ -15,7 +18,7 @@ public sealed class SkipToLatestLastMessageTests
         await using var slow = await Stall.OpenAsync(app);
         await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
 
-        // Publish one message more than the backlog allows. The newest message does not count towards the backlog.
+        // Publish one message more than the backlog allows. The newest message does not count toward the backlog.
         const int Last = (Backlog / (Size + 4)) + 1;
         for (var i = 0; i <= Last; i++) await app.Broadcaster.PublishAsync(Numbered.Make(i, Size), cancellationToken: token);
         await Eventually.True(() => meters.Sum(Meters.Dropped) > 0);

@@ -28,7 +28,7 @@ public sealed class SkipToLatestTests
         Assert.Equal(Messages, got[^1]);
         Assert.Equal(got, got.Order().Distinct());
         var missing = Messages + 1 - got.Count;
-        Assert.True(missing > 0, "Nothing was skipped.");
+        Assert.True(missing > 0, "No message was skipped.");
         Assert.Equal(missing, meters.Sum(Meters.Dropped));
         Assert.Equal(missing, meters.ByReason(Meters.Dropped)["slow_consumer"]);
         // Each skip drops a whole backlog, so there are few skips.
@@ -59,11 +59,11 @@ public sealed class SkipToLatestTests
 
         Assert.Equal(got, got.Order().Distinct());
         Assert.Equal(Messages + 1 - got.Count, meters.Sum(Meters.Dropped));
-        Assert.True(meters.Sum(Meters.Dropped) > 0, "Nothing was skipped.");
+        Assert.True(meters.Sum(Meters.Dropped) > 0, "No message was skipped.");
         Assert.Empty(Enumerable.Range(0, Messages).Where(i => i % 50 == 0).Except(got));
     }
 
-    /// <summary>Reads numbers up to the last one.</summary>
+    /// <summary>Reads messages until the number <paramref name="last"/> arrives, and returns all numbers.</summary>
     static async Task<List<int>> ReadUntilAsync(RawClient client, int last)
     {
         var got = new List<int>();

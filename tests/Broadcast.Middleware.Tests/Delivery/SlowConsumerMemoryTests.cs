@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 public sealed class SlowConsumerMemoryTests
 {
     [Fact]
-    public async Task StalledClients_WhileMuchIsPublished_ShareOneBacklog()
+    public async Task StalledClients_ManyBytesPublished_ShareOneBacklog()
     {
         const int Stalled = 10, Published = 64 * 1024 * 1024, Size = 32 * 1024, Backlog = 1024 * 1024;
         await using var app = await BroadcastApp.StartAsync(options: options =>

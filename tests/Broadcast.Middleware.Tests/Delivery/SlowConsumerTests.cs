@@ -58,7 +58,7 @@ public sealed class SlowConsumerTests
     [Fact]
     public async Task PausingClient_WithinBacklog_MissesNoMessage()
     {
-        // All messages together need more than the socket buffers and less than the backlog.
+        // All messages together are larger than the socket buffers and smaller than the backlog limit.
         const int Messages = 8_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxBacklogBytes = 16 * 1024 * 1024);
         await using var pausing = await RawClient.OpenAsync(app, receiveBuffer: SmallWindow);

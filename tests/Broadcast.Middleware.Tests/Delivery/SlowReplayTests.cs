@@ -8,8 +8,8 @@ public sealed class SlowReplayTests
     const int Backlog = 4_096;
     const int Size = 1_000;
     const int Cost = Size + 4 + Block.EntrySize;
-    // The newest message does not count towards the backlog.
-    const int MostThatWait = (Backlog / Cost) + 1;
+    // The newest message does not count toward the backlog.
+    const int MaxWaitingMessages = (Backlog / Cost) + 1;
 
     [Fact]
     public void Replay_LargerThanBacklog_IsReadToTheEnd()
@@ -17,7 +17,7 @@ public sealed class SlowReplayTests
         using var broadcast = With(historyMessages: 200);
         foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
         var listener = Joined(broadcast);
-        foreach (var id in RecoveryHelpers.Range(201, 200 + MostThatWait))
+        foreach (var id in RecoveryHelpers.Range(201, 200 + MaxWaitingMessages))
         {
             broadcast.Publish("/g", id, Size);
             broadcast.RunUntilIdle();
@@ -25,7 +25,7 @@ public sealed class SlowReplayTests
 
         ReadAll(broadcast, listener);
         Assert.Null(listener.Sink.Closed);
-        Assert.Equal(RecoveryHelpers.Range(1, 200 + MostThatWait), listener.Got);
+        Assert.Equal(RecoveryHelpers.Range(1, 200 + MaxWaitingMessages), listener.Got);
     }
 
     [Theory]
@@ -44,7 +44,7 @@ public sealed class SlowReplayTests
             broadcast.RunUntilIdle();
         }
 
-        foreach (var id in RecoveryHelpers.Range(first, first + MostThatWait - 1))
+        foreach (var id in RecoveryHelpers.Range(first, first + MaxWaitingMessages - 1))
         {
             broadcast.Publish("/g", id, Size);
             broadcast.RunUntilIdle();
@@ -66,7 +66,7 @@ public sealed class SlowReplayTests
         foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
         var listener = Joined(broadcast);
         ReadAll(broadcast, listener);
-        foreach (var id in RecoveryHelpers.Range(201, 201 + MostThatWait)) Run(id);
+        foreach (var id in RecoveryHelpers.Range(201, 201 + MaxWaitingMessages)) Run(id);
         Assert.Null(listener.Connection.Writer.ClosingStatus);
         Run(1_000);
         Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);
@@ -85,10 +85,10 @@ public sealed class SlowReplayTests
         using var broadcast = With(historyMessages: 10_000, historyBytes: 200 * Cost);
         foreach (var id in RecoveryHelpers.Range(1, 300)) broadcast.Publish("/g", id, Size);
         var listener = Joined(broadcast);
-        foreach (var id in RecoveryHelpers.Range(301, 300 + MostThatWait)) broadcast.Publish("/g", id, Size);
+        foreach (var id in RecoveryHelpers.Range(301, 300 + MaxWaitingMessages)) broadcast.Publish("/g", id, Size);
         ReadAll(broadcast, listener);
         Assert.Null(listener.Sink.Closed);
-        Assert.Equal(RecoveryHelpers.Range(101, 300 + MostThatWait), listener.Got);
+        Assert.Equal(RecoveryHelpers.Range(101, 300 + MaxWaitingMessages), listener.Got);
     }
 
     [Fact]

@@ -33,7 +33,7 @@ public sealed class StressTests
             staying.Add((connection, sink, [_names[i % 4], _names[(i + 1) % 4], "", .. otherNames]));
         }
 
-        var churning = new List<(Connection Connection, StressSink Sink, List<Stay> Stays)>();
+        var churning = new List<(Connection Connection, StressSink Sink, List<Membership> Memberships)>();
         for (var i = 0; i < 4; i++)
         {
             var (connection, sink) = broadcast.Connect("/churn", (Pace)(i % 2));
@@ -63,9 +63,9 @@ public sealed class StressTests
             }));
         }
 
-        foreach (var (connection, _, stays) in churning)
+        foreach (var (connection, _, memberships) in churning)
         {
-            var random = new Random(stays.Count);
+            var random = new Random(memberships.Count);
             var publisher = broadcast.NewPublisher();
             threads.Add(TestThread.Start(() =>
             {
@@ -79,7 +79,7 @@ public sealed class StressTests
                     var leaving = publisher.Publish(name);
                     Assert.True(Now(engine.LeaveAsync(connection.Id, name, default)));
                     var after = publisher.Publish(name);
-                    stays.Add(new(name, before.Offset, entered.Offset, leaving.Offset, after.Offset));
+                    memberships.Add(new(name, before.Offset, entered.Offset, leaving.Offset, after.Offset));
                 }
             }));
         }
@@ -102,21 +102,21 @@ public sealed class StressTests
             Assert.Equal(lastOffsets[""], received[""][^1]);
         }
 
-        foreach (var (_, sink, stays) in churning)
+        foreach (var (_, sink, memberships) in churning)
         {
             var received = ByGroup(sink.Ids, ledger);
             foreach (var name in _names)
             {
                 var offsets = received.GetValueOrDefault(name, []);
                 var index = 0;
-                foreach (var stay in stays.Where(stay => stay.Name == name))
+                foreach (var membership in memberships.Where(membership => membership.Name == name))
                 {
                     var start = index;
-                    while (index < offsets.Count && offsets[index] < stay.After) index++;
+                    while (index < offsets.Count && offsets[index] < membership.After) index++;
                     var during = offsets[start..index];
                     Assert.True(IsGapless(during));
-                    Assert.InRange(during[0], stay.Before + 1, stay.Entered);
-                    Assert.InRange(during[^1], stay.Leaving, stay.After - 1);
+                    Assert.InRange(during[0], membership.Before + 1, membership.Entered);
+                    Assert.InRange(during[^1], membership.Leaving, membership.After - 1);
                 }
 
                 Assert.Equal(offsets.Count, index);
@@ -221,7 +221,7 @@ public sealed class StressTests
             Assert.Equal(sink.Ids.Count, sink.Ids.Distinct().Count());
             foreach (var id in sink.Ids) deliveries[id] = deliveries.GetValueOrDefault(id) + 1;
             foreach (var life in sink.Ids.Select(id => ledger[id]).GroupBy(entry => entry.Epoch))
-                Assert.True(life.Zip(life.Skip(1)).All(pair => pair.First.Offset < pair.Second.Offset), "Out of order.");
+                Assert.True(life.Zip(life.Skip(1)).All(pair => pair.First.Offset < pair.Second.Offset), "Messages of one group arrived out of order.");
         }
 
         Assert.All(ledger.Values, entry => Assert.Equal(entry.Recipients, deliveries.GetValueOrDefault(entry.Id)));
@@ -263,5 +263,5 @@ public sealed class StressTests
     /// <summary>
     /// The offsets of four markers, which the test publishes before the join, after the join, before the leave and after the leave.
     /// </summary>
-    readonly record struct Stay(string Name, long Before, long Entered, long Leaving, long After);
+    readonly record struct Membership(string Name, long Before, long Entered, long Leaving, long After);
 }

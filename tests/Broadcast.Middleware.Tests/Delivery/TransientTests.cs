@@ -10,7 +10,7 @@ public sealed class TransientTests
     const string Name = "/g";
 
     [Fact]
-    public void Publish_TransientBetweenMessages_ArrivesInOrderWithoutPosition()
+    public void TransientMessage_BetweenStoredMessages_ArrivesInOrderWithoutPosition()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name));
         var listener = Join(broadcast);
@@ -30,7 +30,7 @@ public sealed class TransientTests
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name, messages: 3, replayOnJoin: 10));
         Join(broadcast);
         foreach (var id in RecoveryHelpers.Range(1, 4)) broadcast.Publish(Name, id);
-        // Transient messages must not displace the history.
+        // Transient messages must not remove messages from the history.
         foreach (var id in RecoveryHelpers.Range(100, 10_000)) PublishTransient(broadcast, id);
         var late = Join(broadcast);
         PublishTransient(broadcast, 5);
@@ -87,7 +87,7 @@ public sealed class TransientTests
 
     /// <summary>The first transient message must also reach a member whose write is pending, in the right order.</summary>
     [Fact]
-    public void Publish_MemberIsBusyDuringFirstTransientMessage_GetsAllMessagesInOrder()
+    public void FirstTransientMessage_MemberHasPendingWrite_AllMessagesArriveInOrder()
     {
         using var broadcast = new TestEngine();
         var listener = Join(broadcast);
@@ -143,7 +143,7 @@ public sealed class TransientTests
     }
 
     [Fact]
-    public void Publish_ReaderOfManyGroups_GetsTransientMessagesOfEachGroup()
+    public void Connection_InManyGroups_ReceivesTransientMessagesOfEachGroup()
     {
         using var broadcast = new TestEngine();
         var listener = new Listener(broadcast);
@@ -172,7 +172,7 @@ public sealed class TransientTests
     }
 
     [Fact]
-    public void Publish_ToSlowMember_ClosesItAtTheBacklogLimit()
+    public void PublishTransient_ToSlowMember_ClosesMemberAtBacklogLimit()
     {
         using var broadcast = new TestEngine(maxBacklog: 10_000);
         var slow = Join(broadcast);
@@ -215,7 +215,7 @@ public sealed class TransientTests
     }
 
     [Fact]
-    public void Trim_IdleTransientLog_ReleasesItsBlocks()
+    public void Trim_IdleTransientLog_ReleasesBlocks()
     {
         using var broadcast = new TestEngine();
         var listener = Join(broadcast);

@@ -5,23 +5,26 @@ public sealed class UnacknowledgedMessagesTests
 {
     const int Backlog = 1_024;
 
-    /// <summary>Tests clients that have received all messages. Their cursors wait on an empty block, whose start is also its end.</summary>
+    /// <summary>
+    /// Tests a client that has received all messages. The cursor of the client waits on an empty block, whose start is
+    /// also the end.
+    /// </summary>
     [Fact]
-    public void UnacknowledgedBurst_AfterTrim_IsKept()
+    public void UnacknowledgedMessages_PublishedAfterTrim_AreKept()
     {
         using var broadcast = Small();
         var (connection, client, _) = Connect(broadcast);
         TrimLogs(broadcast);
         PublishEach(broadcast, 1, 20);
-        Lose(broadcast, connection);
+        Disconnect(broadcast, connection);
         Assert.True(Resume(broadcast, connection, client));
         Assert.Equal(RecoveryHelpers.Range(1, 20), client.Got);
         Assert.Null(connection.Writer.ClosingStatus);
     }
 
-    /// <summary>Tests a cursor at the end of a block whose bookmark is on the next block.</summary>
+    /// <summary>Tests a cursor at the end of a block. The bookmark of the cursor is in the next block.</summary>
     [Fact]
-    public void UnacknowledgedBurst_AfterTrimWhileDisconnected_IsKept()
+    public void UnacknowledgedMessages_PublishedAfterTrimWhileDisconnected_AreKept()
     {
         using var broadcast = Small();
         var (connection, client, _) = Connect(broadcast);
@@ -29,7 +32,7 @@ public sealed class UnacknowledgedMessagesTests
         broadcast.RunUntilIdle();
         connection.Writer.OnAcknowledged(client.LastId);
         broadcast.RunUntilIdle();
-        Lose(broadcast, connection);
+        Disconnect(broadcast, connection);
         TrimLogs(broadcast);
         for (var i = 2; i <= 20; i++) Publish(broadcast, i);
         broadcast.RunUntilIdle();
@@ -70,8 +73,8 @@ public sealed class UnacknowledgedMessagesTests
         }
 
         Assert.InRange(Retained(broadcast), 0, 150_000);
-        Lose(broadcast, silent);
-        Lose(broadcast, good);
+        Disconnect(broadcast, silent);
+        Disconnect(broadcast, good);
         Assert.False(Resume(broadcast, silent, silentClient));
         Assert.True(Resume(broadcast, good, goodClient));
         Assert.Equal(RecoveryHelpers.Range(1, 1_000), goodClient.Got);
@@ -79,7 +82,7 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     [Fact]
-    public void Reconnect_AfterAcknowledgingDroppedMessages_Succeeds()
+    public void Reconnect_AllDroppedMessagesAcknowledged_IsAccepted()
     {
         using var broadcast = Small(unacknowledged: 20_000);
         var (connection, client, _) = Connect(broadcast);
@@ -87,26 +90,26 @@ public sealed class UnacknowledgedMessagesTests
         connection.Writer.OnAcknowledged(client.LastId);
         broadcast.RunUntilIdle();
         PublishEach(broadcast, 201, 201);
-        Lose(broadcast, connection);
+        Disconnect(broadcast, connection);
         Assert.True(Resume(broadcast, connection, client));
         Assert.Equal(RecoveryHelpers.Range(1, 201), client.Got);
     }
 
     [Fact]
-    public void Reconnect_WithoutAcknowledgingDroppedMessages_IsRefused()
+    public void Reconnect_DroppedMessageUnacknowledged_IsRefused()
     {
         using var broadcast = Small(unacknowledged: 20_000);
         var (connection, client, _) = Connect(broadcast);
         PublishEach(broadcast, 1, 200);
         connection.Writer.OnAcknowledged(client.LastId - 1);
         broadcast.RunUntilIdle();
-        Lose(broadcast, connection);
+        Disconnect(broadcast, connection);
         Assert.False(Resume(broadcast, connection, client));
     }
 
     /// <summary>
-    /// The client acknowledges the messages of the old transport immediately. The client then loses the new transport
-    /// before the server resends these messages.
+    /// After its first disconnect, the client acknowledges all messages. The client then disconnects again before the
+    /// server resends these messages.
     /// </summary>
     [Fact]
     public void Acknowledgement_BeforeResend_PreventsResend()
@@ -115,10 +118,10 @@ public sealed class UnacknowledgedMessagesTests
         var (connection, client, _) = Connect(broadcast);
         for (var i = 1; i <= 5; i++) Publish(broadcast, i);
         broadcast.RunUntilIdle();
-        Lose(broadcast, connection);
+        Disconnect(broadcast, connection);
         connection.Writer.OnAcknowledged(client.LastId);
         Assert.True(Resume(broadcast, connection, client));
-        Lose(broadcast, connection);
+        Disconnect(broadcast, connection);
         Publish(broadcast, 6);
         Assert.True(Resume(broadcast, connection, client));
         Assert.Equal(RecoveryHelpers.Range(1, 6), client.Got);
@@ -182,7 +185,7 @@ public sealed class UnacknowledgedMessagesTests
         }
     }
 
-    static void Lose(TestEngine broadcast, Connection connection)
+    static void Disconnect(TestEngine broadcast, Connection connection)
     {
         var suspended = connection.SuspendAsync();
         broadcast.RunUntilIdle();

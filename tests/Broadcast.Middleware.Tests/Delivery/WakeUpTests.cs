@@ -25,7 +25,7 @@ public sealed class WakeUpTests
         var threads = Enumerable.Range(0, posters).Select(seed => TestThread.Start(() =>
         {
             // At the first post, the pump is idle or becomes idle. The other posts arrive while the pump looks for more
-            // work. No later post can hide a lost wake-up.
+            // work. No further post follows that could hide a lost wake-up.
             Mailbox[] mailboxes = [new(), new(), new()];
             var random = new Random(seed);
             for (var i = 1; i <= rounds && Stopwatch.GetElapsedTime(started) < _longest; i++)
@@ -51,7 +51,7 @@ public sealed class WakeUpTests
         using var ender = new SpinningThread();
         using var broadcast = new TestEngine();
         var pump = new Pump(runner.Schedule);
-        var sink = new EndedElsewhere(ender);
+        var sink = new OtherThreadSink(ender);
         var connection = broadcast.Admit(new FakeRequest(), "/g", null, pump);
         connection.Writer.Open(sink);
         var busy = new Mailbox();
@@ -149,7 +149,7 @@ public sealed class WakeUpTests
         }
     }
 
-    sealed class EndedElsewhere(SpinningThread ender) : Sink, IValueTaskSource, IThreadPoolWorkItem
+    sealed class OtherThreadSink(SpinningThread ender) : Sink, IValueTaskSource, IThreadPoolWorkItem
     {
         ManualResetValueTaskSourceCore<bool> _write;
         long _bytes;
@@ -182,7 +182,8 @@ public sealed class WakeUpTests
 
     sealed class Mailbox : PumpItem
     {
-        // Like the fields of a log, this field is not volatile. The memory fences of the mark must make its value visible.
+        // Like the fields of a log, this field is not volatile. The memory fences of TryMarkPosted and ClearPosted must
+        // make the value visible.
         int _value;
         int _seen;
 

@@ -46,7 +46,7 @@ public sealed class ExecutionContextTests
     }
 
     [Fact]
-    public async Task Inbox_RequestCreatesBroadcast_IsOpenedAgainWithoutContext()
+    public async Task InboxSubscription_RequestCreatesBroadcast_IsRetriedWithoutContext()
     {
         var backplane = new ContextBackplane(_request) { IsUnreachable = true };
         _request.Value = "request";
@@ -74,7 +74,7 @@ public sealed class ExecutionContextTests
         await app.Broadcaster.CloseAsync(client.Connection.Id, cancellationToken: Token);
 
         Assert.Equal("request", _request.Value);
-        Assert.True(time.Timers >= 2, "The heartbeat and the close timeout use timers.");
+        Assert.True(time.Timers >= 2, "Expected at least two timers: one for the heartbeat and one for the close timeout.");
         Assert.Empty(time.Kept);
     }
 

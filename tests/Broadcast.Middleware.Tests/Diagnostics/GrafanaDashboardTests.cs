@@ -19,18 +19,18 @@ public sealed partial class GrafanaDashboardTests
         File.ReadAllText(Path.Combine(SnippetTests.Repository, "docs", "operations", "grafana", "broadcast.json"))).RootElement;
 
     [Fact]
-    public void Queries_AllMetrics_AreInstruments()
+    public void Queries_AllMetrics_BelongToExistingInstruments()
     {
         var names = Instruments().SelectMany(static instrument => NamesInPrometheus(instrument)).ToHashSet();
         Assert.Superset(Queries().SelectMany(static query => MetricsOf(query.Expression)).ToHashSet(), names);
-        // The lists of services and nodes.
+        // The variables for services and nodes query metrics, too.
         var variables = VariableQuery().Matches(Dashboard.GetProperty("templating").GetRawText()).Select(static match => match.Groups[1].Value).ToHashSet();
         Assert.NotEmpty(variables);
         Assert.Superset(variables, names);
     }
 
     [Fact]
-    public void Queries_AllInstruments_AreQueried()
+    public void Instruments_OfAllMeters_AreShownByPanels()
     {
         var queried = Queries().SelectMany(static query => MetricsOf(query.Expression)).ToHashSet();
         Assert.All(Instruments(), instrument => Assert.True(queried.Overlaps(NamesInPrometheus(instrument)), $"No panel shows {instrument.Name}."));

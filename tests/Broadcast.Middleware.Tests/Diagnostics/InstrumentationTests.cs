@@ -8,8 +8,8 @@ using OpenTelemetry.Trace;
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
 /// <summary>
-/// Tests AddBroadcastInstrumentation. OpenTelemetry selects sources by name, so it would also trace the messages of other
-/// tests.
+/// Tests AddBroadcastInstrumentation. OpenTelemetry selects sources by name, so an exporter also receives the spans of
+/// other tests. Therefore, no other test runs in parallel.
 /// </summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class InstrumentationTests

@@ -6,7 +6,8 @@ namespace Broadcast.Middleware.Tests.Diagnostics;
 
 public sealed class LoggerTests
 {
-    // A text that client data contains. It has only hexadecimal digits, so that it is valid in every header and message.
+    // The clients send this text in headers and messages. The text has only hexadecimal digits, so that each header and
+    // message is valid.
     const string Distinctive = "d15714c71fe";
 
     [Fact]
@@ -24,10 +25,9 @@ public sealed class LoggerTests
     }
 
     /// <summary>
-    /// The test checks only the text of log messages, because the app decides whether to show the host's scope with the
-    /// request path. The warning about an origin is the only message with text of a client.
-    /// <c>HandshakeWarningTests</c> tests
-    /// this warning.
+    /// The test checks only log messages and not log scopes. A scope of the host contains the request path, but each
+    /// app decides whether its logs show scopes. Only the warning about an origin contains text of a client.
+    /// <c>HandshakeWarningTests</c> tests this warning.
     /// </summary>
     [Fact]
     public async Task LoggerMessages_ClientSendsDistinctiveText_DoNotContainThatText()
@@ -54,7 +54,7 @@ public sealed class LoggerTests
         await using (var client = await RawClient.ConnectAsync(app))
             Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}{new string('x', 300)}", headers)).Status);
 
-        // The server accepts these connections. The clients then cause each possible end.
+        // The server accepts these handshakes. Then each client ends its connection in another way.
         await EndAsync(ClientFrame.OfText(Distinctive), ClientFrame.OfClose(4000, Distinctive));
         await EndAsync(ClientFrame.OfText($"fail {Distinctive}"));
         await EndAsync(ClientFrame.OfText(Distinctive + new string('x', 1_000)));
@@ -82,7 +82,7 @@ public sealed class LoggerTests
             Assert.DoesNotContain(Distinctive, record.Exception?.ToString() ?? "", StringComparison.OrdinalIgnoreCase);
             foreach (var (_, value) in record.StructuredState ?? []) Assert.DoesNotContain(Distinctive, value ?? "", StringComparison.OrdinalIgnoreCase);
         });
-        // The server logs events that clients cause at the level Debug. The exception of the filter is an error of the app.
+        // Events that clients cause have the level Debug. The exception of the filter is an error of the app.
         Assert.Equal(1, lines.RemoveAll(static record => record.Level == LogLevel.Warning && record.Message.Contains("RawSubprotocols", StringComparison.Ordinal)));
         Assert.All(lines, record => Assert.Equal(record.Exception?.Message == "boom" ? LogLevel.Error : LogLevel.Debug, record.Level));
         Assert.Single(lines, record => record.Level == LogLevel.Error);

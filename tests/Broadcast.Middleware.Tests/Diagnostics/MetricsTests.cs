@@ -7,8 +7,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
 /// <summary>
-/// Tests the counters and the latency of the meter. A test of an end reason keeps another connection open. The meter
-/// must count the reason exactly once.
+/// Tests the counters and the latency of the meter. In a test of an end reason, a second connection usually stays open.
+/// The meter must count the end reason exactly once.
 /// </summary>
 public sealed class MetricsTests
 {
@@ -119,7 +119,7 @@ public sealed class MetricsTests
             "keep_alive_timeout",
             async (app, client) =>
             {
-                // The idle time can start only after the start of the connection has completed.
+                // The server measures the idle time only after the connection has started completely.
                 var connection = (Connection)Assert.Single(app.Registry.GetUserConnections("it"));
                 await Eventually.True(() => !connection.IsBusy);
                 var (beats, isPinged) = (0, false);
@@ -327,7 +327,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Latency_OfPendingMessage_IsItsWaitingTime()
+    public async Task Latency_MessageWaitsForSlowClient_EqualsWaitingTime()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
@@ -351,7 +351,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Meter_OfEachBroadcast_HasTagWithItsName()
+    public async Task Meters_TwoBroadcasts_HaveTagWithBroadcastName()
     {
         var names = new List<object?>();
         using var listener = new System.Diagnostics.Metrics.MeterListener();

@@ -6,8 +6,8 @@ using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
 /// <summary>
-/// Tests that the metric http.server.request.duration contains only short requests. The requests of long connections would
-/// distort it.
+/// Tests that the metric http.server.request.duration contains only short requests. The requests of long connections
+/// would distort this metric.
 /// </summary>
 public sealed class RequestDurationTests
 {

@@ -49,7 +49,7 @@ public sealed partial class TracingTests : IDisposable
     }
 
     [Fact]
-    public async Task Message_TracedHandshake_LinksToHandshake()
+    public async Task Message_TracedHandshake_SpanLinksToHandshake()
     {
         const string Trace = "0af7651916cd43dd8448eb211c80319c";
         await using var app = await StartAsync();
@@ -82,7 +82,7 @@ public sealed partial class TracingTests : IDisposable
     }
 
     [Fact]
-    public async Task Filter_DropsMessage_SetsOutcome()
+    public async Task Filter_DropsMessage_SpanHasOutcomeDropped()
     {
         await using var app = await StartAsync(static endpoint => endpoint.Use(static (_, _) => Task.CompletedTask));
         await SendAsync(app, "hello");
@@ -107,7 +107,7 @@ public sealed partial class TracingTests : IDisposable
     [Theory]
     [InlineData("known", "handled")]
     [InlineData("other", "unhandled")]
-    public async Task Event_OfStructuredClient_SetsOutcome(string name, string outcome)
+    public async Task Event_OfStructuredClient_SpanHasOutcomeHandledOrUnhandled(string name, string outcome)
     {
         await using var app = await StartAsync(static endpoint => endpoint.Use(static (context, next) =>
             context.Event == "known" ? Task.CompletedTask : next(context)));
@@ -118,7 +118,7 @@ public sealed partial class TracingTests : IDisposable
     }
 
     [Fact]
-    public async Task Publish_InSpanOfCaller_IsChildOfCaller()
+    public async Task PublishSpan_CallerHasSpan_IsChildOfThatSpan()
     {
         await using var app = await StartAsync();
         using var caller = _recorder.StartCaller();
@@ -135,7 +135,7 @@ public sealed partial class TracingTests : IDisposable
     }
 
     [Fact]
-    public async Task Publish_ListenerSamplesNothing_CreatesNoSpan()
+    public async Task Message_ListenerSamplesNothing_CreatesNoSpan()
     {
         using var recorder = new SpanRecorder(ActivitySamplingResult.None);
         (bool HasRun, Activity? Current) filter = default;
@@ -154,7 +154,7 @@ public sealed partial class TracingTests : IDisposable
     }
 
     [Fact]
-    public async Task Reply_OfFilter_CreatesNoSpan()
+    public async Task Reply_OfFilter_CreatesNoFurtherSpan()
     {
         await using var app = await StartAsync(static endpoint => endpoint.Use(static async (context, _) => await context.ReplyAsync("pong")));
         await using (var client = await RawClient.OpenAsync(app, "/rooms/a"))

@@ -4,13 +4,13 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
-/// <summary>Tests docs/guides/subscription-filters.md.</summary>
+/// <summary>Tests the examples, the limits and the code of docs/guides/subscription-filters.md.</summary>
 public sealed partial class FilterDocumentationTests
 {
     static readonly string Page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "subscription-filters.md"));
 
     [Fact]
-    public void Page_FilterExamples_AreValid()
+    public void SubscriptionFiltersPage_Examples_AreValidFilters()
     {
         var examples = FilterExample().Matches(Page);
         Assert.InRange(examples.Count, 8, 30);
@@ -18,7 +18,7 @@ public sealed partial class FilterDocumentationTests
     }
 
     [Fact]
-    public void Page_Limits_MatchCode()
+    public void SubscriptionFiltersPage_Limits_MatchCode()
     {
         foreach (var limit in new[]
         {
@@ -29,7 +29,7 @@ public sealed partial class FilterDocumentationTests
     }
 
     [Fact]
-    public async Task Snippets_PublishAndServerFilter_SelectMessages()
+    public async Task ServerFilterSnippet_OrdersOfTwoRegions_ClientReceivesOnlyOwnRegion()
     {
         await using var app = await BroadcastApp.StartAsync(TestUsers.Add, app =>
         {

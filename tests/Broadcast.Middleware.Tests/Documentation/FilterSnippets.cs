@@ -5,7 +5,8 @@ namespace Broadcast.Middleware.Tests.Documentation;
 
 /// <summary>
 /// Contains the C# code of docs/guides/subscription-filters.md, so that the compiler checks the code.
-/// <see cref="FilterDocumentationTests"/> runs this code, and compares the page with this file.
+/// <see cref="FilterDocumentationTests"/> runs a part of this code. <see cref="SnippetTests"/> compares the page with
+/// this file.
 /// </summary>
 static class FilterSnippets
 {

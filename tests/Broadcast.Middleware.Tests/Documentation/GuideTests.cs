@@ -68,7 +68,7 @@ public sealed class GuideTests
         await ann.SendAsync(ClientFrame.OfText("title=Plan"), ClientFrame.OfText("title=New plan"));
         Assert.Equal("title=Plan", (await ann.ReadFrameAsync()).Text);
         Assert.Equal("title=New plan", (await ann.ReadFrameAsync()).Text);
-        // The server processes the next message only after it has stored the previous message.
+        // The server processes the next message only after the document contains the previous change.
         await ann.IsThereAsync();
 
         await using var bob = await RawClient.ConnectAsync(app);
@@ -116,7 +116,7 @@ public sealed class GuideTests
     }
 
     [Fact]
-    public async Task Sensors_ReadingsOfSocketAndPost_AreTheSameFrames()
+    public async Task Sensors_ReadingsOfSocketAndPost_ReachClientsAsSameFrames()
     {
         await using var app = await BroadcastApp.StartAsync(SensorGuide.Add, SensorGuide.Map);
         await using var page = await RawClient.OpenAsync(app, "/sensors");
@@ -132,7 +132,7 @@ public sealed class GuideTests
     }
 
     [Fact]
-    public async Task Streaming_ReaderThatComesLate_ReceivesWholeAnswer()
+    public async Task Streaming_ReaderConnectsLate_ReceivesWholeAnswer()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder =>
@@ -186,7 +186,7 @@ public sealed class GuideTests
     }
 
     [Fact]
-    public async Task CookieLogin_ThenHandshakeWithCookie_SetsUserId()
+    public async Task Handshake_CookieOfLogin_SetsUserId()
     {
         await using var app = await BroadcastApp.StartAsync(AuthenticationSnippets.Cookies, AuthenticationSnippets.MapCookies);
         using var http = new HttpClient();

@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
-/// <summary>Contains the code of the pages in docs/migrate: before and after.</summary>
+/// <summary>Contains the code of the pages in docs/migrate, before and after each migration.</summary>
 static class MigrationSnippets
 {
     public static void SignalRBefore(WebApplicationBuilder builder, WebApplication app)

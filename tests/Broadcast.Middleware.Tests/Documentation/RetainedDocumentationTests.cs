@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Documentation;
 public sealed class RetainedDocumentationTests
 {
     [Fact]
-    public async Task Snippets_PlayerMovesAndLeaves_ReachLaterMembers()
+    public async Task Snippets_PlayersMoveAndLeave_LaterMemberReceivesOnlyLatestRetainedValues()
     {
         var options = WebApplication.CreateBuilder();
         RetainedSnippets.Options(options);
@@ -25,7 +25,7 @@ public sealed class RetainedDocumentationTests
     }
 
     [Fact]
-    public async Task Snippet_KeysAreUsedUp_AnswersSenderOnly()
+    public async Task MapSnippet_MaxRetainedKeysReached_RepliesOnlyToSender()
     {
         await using var app = await BroadcastApp.StartAsync(
             map: RetainedSnippets.Map,

@@ -40,7 +40,7 @@ public sealed partial class SnippetTests
     }
 
     [Fact]
-    public void Readme_HasCSharpBlocks_AndTheyAreFound() =>
+    public void Readme_CSharpBlocks_AreFound() =>
         Assert.NotEmpty(CSharpBlock().Matches(File.ReadAllText(Path.Combine(Repository, "README.md"))));
 
     /// <summary>

@@ -2,7 +2,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using NSubstitute;
 
-// The samples do not depend on a test framework, so they do not pass the token of xUnit.
+// The samples do not depend on a test framework, so they do not pass the cancellation token of xUnit.
 #pragma warning disable xUnit1051
 
 namespace Broadcast.Middleware.Tests.Documentation;
@@ -29,7 +29,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task Service_Backplane_IsUnreachable()
+    public async Task NewsService_BackplaneUnreachable_ReturnsFalse()
     {
         var broadcaster = new RecordingBroadcaster();
         var news = new NewsService(broadcaster);
@@ -41,7 +41,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task Filter_ServiceSubstitute_IsCalled()
+    public async Task Filter_MessagePublished_CallsServiceSubstitute()
     {
         var log = Substitute.For<IAuditLog>();
         var services = new ServiceCollection().AddSingleton(log).BuildServiceProvider();
@@ -51,7 +51,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task MessageContext_Substitutes_TestFilter()
+    public async Task Filter_ContextWithSubstitutes_PublishesChangedText()
     {
         var connection = Substitute.For<IBroadcastConnection>();
         connection.HomeGroup.Returns("/chat");
@@ -68,7 +68,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task Clients_OfOneUrl_ReceiveMessages()
+    public async Task Clients_OfOneUrl_ReceiveMessageOnce()
     {
         await using var host = await BroadcastTestHost.StartAsync();
         var ann = await host.ConnectAsync();
@@ -82,7 +82,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task App_FiltersAndEndpoints_RunInHost()
+    public async Task TestHost_FiltersEndpointsAndOptions_ApplyToClients()
     {
         await using var host = await BroadcastTestHost.StartAsync(
             options: options => options.MaxConnectionsPerUser = 1,
@@ -103,7 +103,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task FirstMessage_Late_ClosesConnection()
+    public async Task FirstMessageTimeout_NoMessage_ClosesConnectionWithCode1008()
     {
         await using var host = await BroadcastTestHost.StartAsync(options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));
         var ann = await host.ConnectAsync();
@@ -114,7 +114,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task Backplane_Lost_ClosesClientWithCode1013()
+    public async Task Backplane_UnreachableDuringPublish_ClosesClientWithCode1013()
     {
         var cluster = new InMemoryCluster();
         await using var one = await BroadcastTestHost.StartAsync(cluster: cluster);
@@ -133,7 +133,7 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task SlowClient_Backlog_IsDisconnected()
+    public async Task SlowClient_OverMaxBacklogBytes_IsClosedWithCode1013()
     {
         await using var host = await BroadcastTestHost.StartAsync(options => options.MaxBacklogBytes = 64 * 1024);
         var slow = await host.ConnectAsync(options: new() { ReceiveBufferBytes = 1024 });

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Filters;
 /// <summary>Tests that a blocked filter blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
-    // The drain sends a close frame to a busy client after three quarters of this time.
+    // The value of DrainTimeout. The server sends a close frame to a busy client after three quarters of this timeout.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
     // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
@@ -60,7 +60,7 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
     [InlineData(Stage.Message, Blocking.Thread)]
-    public async Task BlockedConnection_PeerDisconnects_IsRemoved(Stage stage, Blocking blocking)
+    public async Task BlockedConnection_ClientDisconnects_IsRemovedAfterFilterReturns(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
@@ -148,7 +148,10 @@ public sealed class BlockedFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Advances the clock until the server has closed this number of connections with a close frame.</summary>
+    /// <summary>
+    /// Asserts the number of connections, and advances the clock until the server closes each connection with a close
+    /// frame.
+    /// </summary>
     static Task AdvanceUntilClosingAsync(FakeTimeProvider clock, BroadcastApp app, int connections)
     {
         var all = app.Inside().Connections.All.ToArray();

@@ -30,7 +30,7 @@ public sealed class FilterCompositionTests
     }
 
     [Fact]
-    public async Task EndpointFilter_OfRouteGroup_Runs()
+    public async Task EndpointFilter_OfRouteGroup_RunsOncePerHandshake()
     {
         var ran = 0;
         await using var app = await InMemoryApp.StartAsync(map: map =>

@@ -65,7 +65,7 @@ public sealed class FilterContextTests
     }
 
     [Fact]
-    public void Services_ContextWithoutServices_ThrowsWithFix()
+    public void Services_ContextWithoutServices_ThrowsAndNamesConstructor()
     {
         foreach (var context in (FilterContext[])[Create(typeof(MessageContext)), Create(typeof(DisconnectContext))])
             Assert.Contains("constructor", Assert.Throws<InvalidOperationException>(() => context.Services).Message, StringComparison.Ordinal);

@@ -92,7 +92,7 @@ public sealed class FilterPipelineTests
                 map.MapBroadcast("/a");
                 map.MapBroadcast("/b");
             });
-        // Each endpoint creates the filter once at startup, so that it reports a missing service early.
+        // Each endpoint creates the filter once at startup, so that the app reports a missing service at startup.
         Assert.Equal(2, made.Count);
         for (var i = 0; i < 5; i++)
         {
@@ -102,7 +102,7 @@ public sealed class FilterPipelineTests
             Assert.Equal("x", await a.HearAsync());
         }
 
-        // Each pair of connections causes two connects, one message and two disconnects.
+        // Each pair of connections causes two connect events, one message event and two disconnect events.
         await Eventually.True(() => made.Count == 2 + (5 * 5));
     }
 
@@ -125,7 +125,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageContextText_BinaryMessage_IsReadAndBecomesText()
+    public async Task MessageContextText_SetOnBinaryMessage_ChangesMessageToText()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -280,7 +280,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageFilter_StillRuns_BlocksOnlyItsConnection()
+    public async Task MessageFilter_StillRuns_BlocksOnlyMessagesOfSameClient()
     {
         var release = new TaskCompletionSource();
         await using var app = await WithAsync(async (context, next) =>
@@ -336,7 +336,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageFilter_SetsTextNotUtf8_ClosesWithCode1011()
+    public async Task MessageFilter_SetsInvalidUtf8Text_ClosesWithCode1011()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -389,7 +389,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task ConnectFilter_CallsClose_UsesItsCodeAndReason()
+    public async Task ConnectFilter_CallsClose_ClientReceivesCodeAndReason()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect((context, _) =>
         {
@@ -402,7 +402,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task RefusedConnection_SendsMessage_PublishesNothing()
+    public async Task RefusedConnection_SendsMessage_RunsNoMessageFilter()
     {
         var messages = 0;
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast
@@ -420,7 +420,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task ConnectFilter_RepliesAndJoinsGroups_TakesEffect()
+    public async Task ConnectFilter_RepliesAndJoinsGroup_ClientReceivesRepliesAndGroupMessages()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
@@ -497,7 +497,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task DisconnectFilter_JoinsGroup_HasNoEffect()
+    public async Task DisconnectFilter_JoinsGroup_ReturnsFalse()
     {
         var joined = new TaskCompletionSource<bool>();
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect(async (context, next) =>

@@ -37,7 +37,7 @@ public sealed class FilterScopeTests
             var (first, second) = (_history.Uses[2 * i], _history.Uses[(2 * i) + 1]);
             Assert.Same(first.Database, second.Database);
             Assert.Same(_history.Databases[i], first.Database);
-            // When an event starts, the databases of all earlier events are disposed, and its own database is not.
+            // When an event starts, the databases of all earlier events are disposed, but the database of this event is not.
             Assert.Equal(i, first.DisposedDatabases);
         }
 
@@ -80,7 +80,7 @@ public sealed class FilterScopeTests
         using var device = await app.ConnectAsync();
         await device.SendAsync("1");
         Assert.Equal("1", await device.HearAsync());
-        // The start of the app, the connect and the message create one filter of each type.
+        // The start of the app, the connect event and the message event each create one filter of each type.
         await Eventually.True(() => _history.DisposedFilters == 6);
     }
 
@@ -102,7 +102,7 @@ public sealed class FilterScopeTests
         scope.When(scope => scope.Dispose()).Do(_ => disposals++);
         await RunAsync(scopes, (context, next) =>
         {
-            // The scopes of all previous messages have ended.
+            // The scopes of all previous messages are disposed.
             Assert.Equal(services.Count / 2, disposals);
             services.AddRange([context.Services, context.Services]);
             return next(context);
@@ -112,7 +112,7 @@ public sealed class FilterScopeTests
         scopes.Received(2).CreateScope();
     }
 
-    /// <summary>Sends two messages on one connection and runs the filter for each message.</summary>
+    /// <summary>Runs the filter for two messages of one connection.</summary>
     static async Task RunAsync(IServiceScopeFactory scopes, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
         using var broadcast = new TestEngine();
@@ -163,7 +163,7 @@ public sealed class FilterScopeTests
 
         public void OnFilterDisposed() => Interlocked.Increment(ref _disposedFilters);
 
-        /// <summary>Forgets the objects that the start of the app created.</summary>
+        /// <summary>Removes the databases that the app created at startup. All these databases must be disposed.</summary>
         public void Clear()
         {
             Assert.All(Databases, static database => Assert.True(database.IsDisposed));

@@ -87,7 +87,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task GroupName_RouteGroupPrefix_IsIncluded()
+    public async Task GroupName_EndpointInRouteGroup_IncludesPrefix()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapGroup("/api/{tenant}").MapGroup("v1").MapBroadcast("rooms/{room}"));
         using var device = await app.ConnectAsync("/api/acme/v1/rooms/blue");

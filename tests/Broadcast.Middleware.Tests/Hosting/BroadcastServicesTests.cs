@@ -10,7 +10,7 @@ public sealed class BroadcastServicesTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public void MapBroadcast_BroadcastNotAdded_NamesTheMissingCall()
+    public void MapBroadcast_BroadcastNotAdded_ThrowsAndNamesMissingCall()
     {
         var app = WebApplication.CreateSlimBuilder().Build();
         var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws"));
@@ -18,7 +18,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public void MapBroadcast_NamedBroadcastNotAdded_NamesTheMissingCall()
+    public void MapBroadcast_NamedBroadcastNotAdded_ThrowsAndNamesMissingCall()
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Services.AddBroadcast();

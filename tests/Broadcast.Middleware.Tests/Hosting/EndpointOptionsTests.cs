@@ -15,7 +15,7 @@ public sealed class EndpointOptionsTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task MaxMessageBytes_OfOneEndpoint_LimitsOnlyItsClients()
+    public async Task MaxMessageBytes_OfOneEndpoint_LimitsOnlyClientsOfThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxMessageBytes = 10);
         await using var limited = await RawClient.OpenAsync(app, Own);
@@ -42,7 +42,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MaxSmallFragments_OfOneEndpoint_LimitsOnlyItsClients()
+    public async Task MaxSmallFragments_OfOneEndpoint_LimitsOnlyClientsOfThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxSmallFragments = 2);
         await using var limited = await RawClient.OpenAsync(app, Own);
@@ -61,7 +61,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MaxMessagesPerSecond_OfOneEndpoint_LimitsOnlyItsClients()
+    public async Task MaxMessagesPerSecond_OfOneEndpoint_LimitsOnlyClientsOfThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxMessagesPerSecond = 1);
         await using var limited = await RawClient.OpenAsync(app, Own);
@@ -86,7 +86,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task AllowedOrigins_OfOneEndpoint_AllowOnlyItsPages()
+    public async Task AllowedOrigins_OfOneEndpoint_ApplyOnlyToThatEndpoint()
     {
         await using var app = await StartAsync(
             own => own.AllowedOrigins.Add("https://own.test"), all => all.AllowedOrigins.Add("https://all.test"));
@@ -120,7 +120,7 @@ public sealed class EndpointOptionsTests
         await using var skips = await RawClient.OpenAsync(app, Own, Stall.SmallWindow);
         await using var closes = await RawClient.OpenAsync(app, Other, Stall.SmallWindow);
 
-        // Neither client reads, so the server closes the client of /ws.
+        // Neither client reads. The server closes only the client of /ws, because /own sets another SlowConsumer.
         await PublishUntilTooSlowAsync(app, Other, Recipients.All);
         await PublishAsync(app, Recipients.All, last: true);
 
@@ -152,7 +152,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task FirstMessageTimeout_OfOneEndpoint_ClosesOnlyItsClients()
+    public async Task FirstMessageTimeout_OfOneEndpoint_ClosesOnlyClientsOfThatEndpoint()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, own => own.FirstMessageTimeout = TimeSpan.FromSeconds(1));
@@ -166,13 +166,13 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task KeepAliveInterval_OfOneEndpoint_PingsOnlyItsClients()
+    public async Task KeepAliveInterval_OfOneEndpoint_PingsOnlyClientsOfThatEndpoint()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, own => own.KeepAliveInterval = TimeSpan.FromSeconds(1));
         await using var pinged = await RawClient.OpenAsync(app, Own);
         await using var other = await RawClient.OpenAsync(app, Other);
-        // At the first heartbeat, the server starts the idle time of the clients.
+        // At the first heartbeat, the server starts to measure the idle time of the clients.
         for (var i = 0; i < 2; i++)
         {
             time.Advance(TimeSpan.FromSeconds(1.25));
@@ -185,7 +185,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task KeepAliveTimeout_OfOneEndpoint_AbortsOnlyItsClients()
+    public async Task KeepAliveTimeout_OfOneEndpoint_AbortsOnlyClientsOfThatEndpoint()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(
@@ -206,7 +206,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task SendTimeout_OfOneEndpoint_AbortsOnlyItsClients()
+    public async Task SendTimeout_OfOneEndpoint_AbortsOnlyClientsOfThatEndpoint()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(
@@ -225,7 +225,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task CloseTimeout_OfOneEndpoint_AbortsOnlyItsClients()
+    public async Task CloseTimeout_OfOneEndpoint_AbortsOnlyClientsOfThatEndpoint()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(
@@ -256,7 +256,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task Configure_OptionsOfBroadcastSet_ReceivesTheirValues()
+    public async Task EndpointOptions_OptionsOfBroadcastSet_StartWithValuesOfBroadcast()
     {
         BroadcastEndpointOptions? received = null;
         await using var app = await StartAsync(own => received = own, all =>
@@ -288,7 +288,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MapBroadcast_NamedBroadcast_UsesItsValuesAndOptions()
+    public async Task MapBroadcast_NamedBroadcast_EndpointStartsWithOptionsOfThatBroadcast()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddBroadcast("news", news => news.MaxMessageBytes = 5),

@@ -4,25 +4,28 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Hosting;
 
-/// <summary>Tests the checks at startup for URLs that belong to another URL: presence and refresh.</summary>
+/// <summary>
+/// Tests the startup checks of presence and refresh endpoints. These endpoints refer to the URL of a broadcast
+/// endpoint.
+/// </summary>
 public sealed class RelatedEndpointTests
 {
     [Theory]
     [InlineData("/ws/x", "/other")]
     [InlineData("/ws/x", "/ws/{a}")]
     [InlineData("/x", "/ws/x")]
-    public async Task Start_OtherUrlIsNotMapped_Throws(string pattern, string of)
+    public async Task Start_BroadcastUrlIsNotMapped_Throws(string pattern, string of)
     {
         await FailsAsync(app => app.MapBroadcastPresence(pattern, of), $"MapBroadcastPresence(\"{pattern}\")", $"MapBroadcast(\"{of}\") is missing");
         await FailsAsync(app => app.MapBroadcastRefresh(pattern, of), $"MapBroadcastRefresh(\"{pattern}\")", $"MapBroadcast(\"{of}\") is missing");
     }
 
     [Fact]
-    public async Task Start_OtherUrlBelongsToOtherBroadcast_Throws() =>
+    public async Task Start_BroadcastUrlBelongsToOtherBroadcast_Throws() =>
         await FailsAsync(app => app.MapBroadcastPresence("/x", "/ws", "other"), "for the broadcast 'other'");
 
     [Fact]
-    public async Task Start_PatternLacksParameter_Throws()
+    public async Task Start_PatternLacksParameterOfBroadcastUrl_Throws()
     {
         await FailsAsync(
             app =>
@@ -34,7 +37,7 @@ public sealed class RelatedEndpointTests
     }
 
     [Fact]
-    public void Map_WithoutBroadcast_Throws()
+    public void MapPresenceOrRefresh_WithoutAddBroadcast_Throws()
     {
         var app = WebApplication.CreateSlimBuilder().Build();
         Assert.Contains("AddBroadcast", Assert.Throws<InvalidOperationException>(() => app.MapBroadcastPresence("/x", "/ws")).Message, StringComparison.Ordinal);
@@ -77,7 +80,7 @@ public sealed class RelatedEndpointTests
     }
 
     [Fact]
-    public async Task Start_OtherUrlHasOtherConstraint_Throws() => await FailsAsync(
+    public async Task Start_BroadcastUrlHasOtherConstraint_Throws() => await FailsAsync(
         static app =>
         {
             app.MapBroadcast("/r/{id:int}");
@@ -86,7 +89,7 @@ public sealed class RelatedEndpointTests
         "MapBroadcast(\"/r/{id:alpha}\") is missing");
 
     [Fact]
-    public async Task Start_SeveralUrlsDifferInConstraint_Throws() => await FailsAsync(
+    public async Task Start_SeveralBroadcastUrlsDifferInConstraint_Throws() => await FailsAsync(
         static app =>
         {
             app.MapBroadcast("/r/{id:int}");
@@ -97,7 +100,7 @@ public sealed class RelatedEndpointTests
         "add the constraints here, too");
 
     [Fact]
-    public async Task Start_OtherUrlHasOtherHosts_Throws() => await FailsAsync(
+    public async Task Start_SeveralBroadcastUrlsHaveOtherHosts_Throws() => await FailsAsync(
         static app =>
         {
             app.MapBroadcast("/b").RequireHost("b.example");
@@ -108,7 +111,7 @@ public sealed class RelatedEndpointTests
         "call RequireHost here, too");
 
     [Fact]
-    public async Task Start_UrlsDifferInConstraintOrHostCase_Succeeds() => await StartAsync(static app =>
+    public async Task Start_ConstraintOrHostIdentifiesBroadcastUrl_IsAccepted() => await StartAsync(static app =>
     {
         app.MapBroadcast("/r/{id:int}");
         app.MapBroadcast("/r/{id:alpha}");
@@ -122,7 +125,7 @@ public sealed class RelatedEndpointTests
     });
 
     [Fact]
-    public async Task Start_UrlsDifferInConstraintAndHost_SelectsUrlOfSameHost() => await FailsAsync(
+    public async Task Start_BroadcastUrlsDifferInConstraintAndHost_SelectsUrlOfSameHost() => await FailsAsync(
         static app =>
         {
             app.MapBroadcast("/r/{id}").RequireHost("b.example");
@@ -132,7 +135,7 @@ public sealed class RelatedEndpointTests
         "requires authorization");
 
     [Fact]
-    public async Task Start_SufficientAuthorization_Succeeds() => await StartAsync(app =>
+    public async Task Start_SufficientAuthorization_IsAccepted() => await StartAsync(app =>
     {
         var policy = new AuthorizationPolicyBuilder().RequireAuthenticatedUser().Build();
         var secret = app.MapGroup("").RequireAuthorization();

@@ -213,7 +213,7 @@ public sealed class ShutdownPublishTests
         }
     }
 
-    /// <summary>Ignores the token of the shutdown.</summary>
+    /// <summary>A hosted service that ignores the cancellation token of the shutdown.</summary>
     sealed class Stubborn(Task stop) : IHostedService
     {
         public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;

@@ -9,7 +9,9 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests.Hosting;
 
-/// <summary>Tests that an app with a mistake does not start, and that the error names the problem and the fix.</summary>
+/// <summary>
+/// Tests that an app with a configuration error does not start, and that the exception names the problem and the fix.
+/// </summary>
 public sealed class StartupValidationTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -124,7 +126,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task ConfigurationKeys_UnknownForNamedBroadcast_AreReportedWithItsName()
+    public async Task ConfigurationKeys_UnknownForNamedBroadcast_AreReportedWithBroadcastName()
     {
         var failures = await GetFailuresAsync(configure: builder =>
         {
@@ -252,7 +254,7 @@ public sealed class StartupValidationTests
         return app;
     }
 
-    /// <summary>Starts an app with a mistake and returns the error.</summary>
+    /// <summary>Starts an app with a configuration error and returns the exception.</summary>
     static async Task<TException> GetErrorAsync<TException>(
         Action<BroadcastOptions>? options = null,
         Action<WebApplication>? map = null,

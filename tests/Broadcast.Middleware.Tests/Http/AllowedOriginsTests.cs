@@ -89,7 +89,7 @@ public sealed class AllowedOriginsTests
     public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
 
     /// <summary>
-    /// An attacker can forge a page without TLS on its way to the browser. Such a page must not open a connection with
+    /// An attacker can forge a page that the browser loads without TLS. Such a page must not open a connection with
     /// TLS.
     /// </summary>
     [Theory]
@@ -101,7 +101,7 @@ public sealed class AllowedOriginsTests
     [InlineData("http://friend.example", "example.com", 101)] // AllowedOrigins contains this origin.
     public async Task Origin_RequestOverTls_MustUseHttpsUnlessListed(string origin, string host, int status)
     {
-        // A trusted proxy that ends TLS reports the scheme of the browser to the app.
+        // A trusted proxy that terminates TLS reports the scheme of the browser's request to the app.
         await using var app = await BroadcastApp.StartAsync(
             map: app =>
             {
@@ -119,7 +119,7 @@ public sealed class AllowedOriginsTests
     [InlineData("same-origin", 200)]
     [InlineData("none", 200)]
     [InlineData(null, 200)]
-    public async Task EventStreamWithoutOrigin_FromForeignPage_IsRefused(string? site, int status)
+    public async Task EventStreamWithoutOrigin_AnySecFetchSite_IsRefusedOnlyFromOtherOrigins(string? site, int status)
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.AllowedOrigins.Add("https://friend.example"));
 
@@ -151,9 +151,12 @@ public sealed class AllowedOriginsTests
         Assert.Equal(200, client.Status);
     }
 
-    /// <summary>Tests a user who follows a link from another site. The answer explains the purpose of the URL.</summary>
+    /// <summary>
+    /// Tests the request of a browser when the user follows a link from another site. The answer explains the purpose
+    /// of the URL.
+    /// </summary>
     [Fact]
-    public async Task Navigation_FromForeignPage_IsAnsweredWithStatus426()
+    public async Task Navigation_FromOtherSite_IsAnsweredWithStatus426()
     {
         await using var app = await BroadcastApp.StartAsync();
 
@@ -235,7 +238,7 @@ public sealed class AllowedOriginsTests
     public void IsValid_Wildcard_IsAllowedOnlyAsFirstLabel(string text, bool isValid) => Assert.Equal(isValid, OriginCheck.IsValid(text));
 
     [Fact]
-    public async Task IsOriginAllowed_Set_DecidesAboutOtherOrigins()
+    public async Task IsOriginAllowed_UnlistedOriginOfOtherHost_DecidesAdmission()
     {
         var asked = new List<string>();
         await using var app = await BroadcastApp.StartAsync(

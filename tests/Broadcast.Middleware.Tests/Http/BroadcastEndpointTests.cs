@@ -194,7 +194,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Send_FailsLater_EndsConnection()
+    public async Task Send_FailsAsynchronously_EndsConnection()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var result = new TaskCompletionSource();
@@ -358,7 +358,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task MaxSmallFragments_ReachedByEachMessage_IsAccepted()
+    public async Task MaxSmallFragments_ReachedByEachMessage_AcceptsMessages()
     {
         await using var app = await InMemoryApp.StartManualAsync(options => options.MaxSmallFragments = 10);
         var socket = new ScriptedSocket();
@@ -397,7 +397,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task UpgradeFeature_CannotUpgrade_UsesServersWebSocket()
+    public async Task Handshake_UpgradeFeatureCannotUpgrade_UsesServerWebSocket()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
@@ -451,7 +451,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task KeepAliveOptions_ServerWebSocket_ArePassedOn()
+    public async Task KeepAliveOptions_ServerWebSocket_ArePassedToAcceptAsync()
     {
         await using var app = await InMemoryApp.StartManualAsync(options =>
             (options.KeepAliveInterval, options.KeepAliveTimeout) = (TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(8)));

@@ -4,13 +4,15 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests subscription filters that clients choose, and that the app sets, with clients of a real server.</summary>
+/// <summary>
+/// Tests subscription filters that clients choose or the app sets, with a real server and real clients.
+/// </summary>
 public sealed class ClientFilterTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Url_WithFilter_SelectsMessages()
+    public async Task Url_WithFilter_DeliversOnlyMatchingMessages()
     {
         await using var app = await StartAsync();
         await using var raw = await RawClient.OpenAsync(app, "/ws?x=1&filter=region%20%3D%20eu");
@@ -63,7 +65,7 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
-    public async Task Url_FiltersAllowedForOneEndpoint_AppliesOnlyThere()
+    public async Task Url_FiltersAllowedForOneEndpoint_AppliesFilterOnlyThere()
     {
         await using var app = await BroadcastApp.StartAsync(map: app =>
         {
@@ -79,7 +81,7 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
-    public async Task ConnectFilter_AndClientFilter_BothApply()
+    public async Task SubscriptionFilters_OfConnectFilterAndUrl_BothApply()
     {
         await using var app = await StartAsync(app => app.MapBroadcast("/ws").UseConnect((context, next) =>
         {
@@ -95,7 +97,7 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
-    public async Task HomeGroupJoinedInConnectFilter_ClientFilter_StillApplies()
+    public async Task UrlFilter_HomeGroupJoinedInConnectFilter_StillApplies()
     {
         await using var app = await StartAsync(app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
@@ -109,7 +111,7 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
-    public async Task JoinGroup_WithFilter_SelectsMessages()
+    public async Task JoinGroup_WithFilter_SelectsMessagesAndRejectsOtherFilter()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -219,7 +221,7 @@ public sealed class ClientFilterTests
         {
             await PublishAsync(app, ("1", "eu"), ("2", "us"));
             Assert.Equal(["1"], await first.HearAsync(1));
-            // The history keeps 4 messages, so it no longer has the message after the last event.
+            // The history keeps 4 messages, so it no longer contains message 2, the first message after event 1.
             await PublishAsync(app, ("3", "us"), ("4", "us"), ("5", "us"), ("6", "us"), ("7", "us"));
             await app.SettleAsync();
             clock.Advance(TimeSpan.FromSeconds(5));
@@ -228,12 +230,13 @@ public sealed class ClientFilterTests
 
         await PublishAsync(app, ("8", "us"), ("9", "eu"));
         await using var again = await EventClient.OpenAsync(app, "/ws?filter=region%20=%20eu", after: last);
-        // Without the ID of a rejected message, the first event would be "missed".
+        // If the client did not have the ID of message 7, which the filter rejected, the server would first send the
+        // event "missed".
         Assert.Equal(["9"], await again.HearAsync(1));
     }
 
     [Fact]
-    public async Task Delegate_Throws_ClosesConnectionAndLogsException()
+    public async Task FilterDelegate_Throws_ClosesConnectionAndLogsException()
     {
         await using var app = await StartAsync(app => app.MapBroadcast("/ws").UseConnect((context, next) =>
         {

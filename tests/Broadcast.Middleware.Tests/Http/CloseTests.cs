@@ -60,7 +60,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task CloseFrame_DuringBroadcast_IsTheLastFrame()
+    public async Task CloseFrame_WhileAppPublishes_IsLastFrame()
     {
         await using var app = await BroadcastApp.StartAsync();
         var client = await RawClient.OpenAsync(app);

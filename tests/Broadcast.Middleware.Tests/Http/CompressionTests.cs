@@ -5,8 +5,8 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// Tests permessage-deflate (RFC 7692) over TCP. The cases correspond to sections 12 and 13 of the Autobahn|Testsuite. The app
-/// echoes each message, because a client is a member of the group to which it publishes.
+/// Tests permessage-deflate (RFC 7692) over TCP. The cases correspond to sections 12 and 13 of the Autobahn|Testsuite.
+/// Each client is a member of the group to which the client publishes. So the app echoes each message.
 /// </summary>
 public sealed class CompressionTests
 {
@@ -24,15 +24,16 @@ public sealed class CompressionTests
         ["the second reserved bit"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: Rsv2), 1002),
         ["the third reserved bit"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: Rsv3), 1002),
         ["the second reserved bit on a compressed message"] = (ClientFrame.Make(ClientFrame.Text, Deflate.Compress("hello"), rsv: Rsv1 | Rsv2), 1002),
-        // RFC 7692, section 6.1: only the first frame of a message has the bit, and control frames never have the bit.
+        // RFC 7692, section 6.1: only the first frame of a compressed message has the bit RSV1. Control frames never
+        // have RSV1.
         ["a compressed ping"] = (ClientFrame.Make(ClientFrame.Ping, Deflate.Compress("hello"), rsv: Rsv1), 1002),
         ["a compressed pong"] = (ClientFrame.Make(ClientFrame.Pong, Deflate.Compress("hello"), rsv: Rsv1), 1002),
         ["a compressed close frame"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8], rsv: Rsv1), 1002),
-        ["the bit on the second frame of a compressed message"] =
+        ["the bit RSV1 on the second frame of a compressed message"] =
             ([.. ClientFrame.Make(ClientFrame.Text, Deflate.Compress("hello").AsSpan(0, 2), fin: false, rsv: Rsv1), .. ClientFrame.Make(ClientFrame.Continuation, Deflate.Compress("hello").AsSpan(2), rsv: Rsv1)], 1002),
-        ["the bit on the second frame of a plain message"] =
+        ["the bit RSV1 on the second frame of a plain message"] =
             ([.. ClientFrame.Make(ClientFrame.Text, "hello"u8, fin: false), .. ClientFrame.Make(ClientFrame.Continuation, "hello"u8, rsv: Rsv1)], 1002),
-        ["the bit on a continuation without a first frame"] = (ClientFrame.Make(ClientFrame.Continuation, Deflate.Compress("hello"), rsv: Rsv1), 1002),
+        ["the bit RSV1 on a continuation without a first frame"] = (ClientFrame.Make(ClientFrame.Continuation, Deflate.Compress("hello"), rsv: Rsv1), 1002),
         ["a reserved block type"] = (ClientFrame.Make(ClientFrame.Text, [0x07, 0x00], rsv: Rsv1), 1007),
         ["a reference to bytes before the message"] = (ClientFrame.Make(ClientFrame.Binary, [0x02, 0x06, 0x00], rsv: Rsv1), 1007),
         ["an invalid length of a stored block"] = (ClientFrame.Make(ClientFrame.Binary, [0x00, 0x05, 0x00, 0x00, 0x00, 0x01], rsv: Rsv1), 1007),
@@ -52,7 +53,7 @@ public sealed class CompressionTests
 
     [Theory]
     [MemberData(nameof(Sizes))]
-    public async Task CompressedMessage_AnySizeAndFragments_IsEchoedCompressed(int size, int fragment)
+    public async Task CompressedMessage_AnySizeAndFragments_IsEchoedAndCompressedAboveThreshold(int size, int fragment)
     {
         await using var app = await StartAsync(options => options.MaxMessageBytes = options.MaxSmallFragments = 1 << 18);
         await using var client = await RawClient.OpenAsync(app, Offer);
@@ -125,7 +126,7 @@ public sealed class CompressionTests
     }
 
     [Fact]
-    public async Task Endpoints_OptionOfOneEndpoint_AppliesToThatEndpoint()
+    public async Task CompressMessagesAbove_SetForOneEndpoint_CompressesOnlyThere()
     {
         await using var app = await BroadcastApp.StartAsync(map: static app =>
         {
@@ -172,7 +173,7 @@ public sealed class CompressionTests
     }
 
     [Fact]
-    public async Task Message_DisableCompression_IsPlainAlsoInHistory()
+    public async Task Message_DisableCompressionSet_IsPlainLiveAndFromHistory()
     {
         await using var app = await StartAsync(options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await using var client = await RawClient.OpenAsync(app, Offer);
@@ -214,7 +215,7 @@ public sealed class CompressionTests
     }
 
     [Fact]
-    public async Task DirectMessages_ToConnection_AreCompressed()
+    public async Task DirectMessage_AboveThreshold_IsCompressed()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.OpenAsync(app, Offer);
@@ -242,7 +243,7 @@ public sealed class CompressionTests
     [InlineData(true, false)]
     [InlineData(false, true)]
     [InlineData(true, true)]
-    public async Task Reconnect_OtherExtensions_ResendsInTheNewFormat(bool before, bool after)
+    public async Task Reconnect_WithOrWithoutCompression_ResendsInFormatOfNewTransport(bool before, bool after)
     {
         var clock = new RecoveryClock();
         await using var app = await BroadcastApp.StartReliableAsync(clock, static options => options.CompressMessagesAbove = Threshold);
@@ -277,7 +278,7 @@ public sealed class CompressionTests
 
     [Theory]
     [MemberData(nameof(InvalidBytes))]
-    public async Task InvalidBytes_OfOneClient_CloseOnlyThatClient(string name)
+    public async Task InvalidBytes_FromOneClient_CloseOnlyThatConnection(string name)
     {
         var (bytes, code) = Invalid[name];
         await using var app = await StartAsync();
@@ -294,7 +295,7 @@ public sealed class CompressionTests
     }
 
     [Fact]
-    public async Task CompressedMessage_ExpandsBeyondLimit_NeedsLittleMemory()
+    public async Task CompressedMessage_ExpandsBeyondLimit_ClosesAndAllocatesAtMost64MiB()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.OpenAsync(app, Offer);
@@ -338,7 +339,7 @@ public sealed class CompressionTests
 
     static (string Name, string? Value) Extensions(string value) => ("Sec-WebSocket-Extensions", value);
 
-    /// <summary>Returns a compressed message in fragments of this size, or in one frame if the size is 0.</summary>
+    /// <summary>Splits a compressed message into fragments of the given size. For size 0, returns one frame.</summary>
     static byte[] Fragments(int opcode, byte[] compressed, int size)
     {
         if (size == 0) return ClientFrame.Make(opcode, compressed, rsv: Rsv1);

@@ -4,12 +4,13 @@ using Microsoft.AspNetCore.Builder;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// Tests that correspond to cases of the Autobahn|Testsuite. The app echoes each message, because a client is a member
-/// of the group to which it publishes.
+/// Tests that correspond to cases of the Autobahn|Testsuite. Each client is a member of the group to which the client
+/// publishes. So the app echoes each message.
 /// </summary>
 public sealed class ConformanceTests
 {
-    // A close frame can overtake an echo only if both frames arrive in one packet. So bytes that arrive one by one need few rounds.
+    // A close frame can overtake an echo only if the server receives the message and the invalid frame in one packet.
+    // So the tests need fewer rounds when the client sends the bytes one by one.
     const int Rounds = 25, RoundsByteByByte = 3;
 
     static readonly byte[] Ping = ClientFrame.Make(ClientFrame.Ping, []);
@@ -19,9 +20,9 @@ public sealed class ConformanceTests
 
     static readonly Dictionary<string, byte[]> InvalidFrames = new()
     {
-        ["3.2: the reserved bit 2"] = ClientFrame.Make(ClientFrame.Text, "Hello, world!"u8, rsv: 2),
-        ["3.3: the reserved bits 3"] = ClientFrame.Make(ClientFrame.Text, "Hello, world!"u8, rsv: 3),
-        ["3.4: the reserved bit 4"] = ClientFrame.Make(ClientFrame.Text, "Hello, world!"u8, rsv: 4),
+        ["3.2: RSV = 2"] = ClientFrame.Make(ClientFrame.Text, "Hello, world!"u8, rsv: 2),
+        ["3.3: RSV = 3"] = ClientFrame.Make(ClientFrame.Text, "Hello, world!"u8, rsv: 3),
+        ["3.4: RSV = 4"] = ClientFrame.Make(ClientFrame.Text, "Hello, world!"u8, rsv: 4),
         ["4.1.3: opcode 5 without a payload"] = ClientFrame.Make(5, []),
         ["4.1.4: opcode 6 with a payload"] = ClientFrame.Make(6, "Hello, world!"u8),
         ["4.1.5: opcode 7 with a payload"] = ClientFrame.Make(7, "Hello, world!"u8),
@@ -34,7 +35,7 @@ public sealed class ConformanceTests
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public async Task InvalidFrame_AfterValidMessage_IsClosedAfterEcho(string name, bool isSentByteByByte)
+    public async Task InvalidFrame_AfterValidMessage_ClosesConnectionAfterEcho(string name, bool isSentByteByByte)
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < (isSentByteByByte ? RoundsByteByByte : Rounds); i++)
@@ -74,9 +75,9 @@ public sealed class ConformanceTests
         }
     }
 
-    /// <summary>The close for invalid text must not overtake an echo.</summary>
+    /// <summary>The close frame for invalid text must not overtake an echo.</summary>
     [Fact]
-    public async Task InvalidText_AfterManyMessages_IsClosedAfterAllEchoes()
+    public async Task InvalidText_AfterManyMessages_ClosesConnectionAfterAllEchoes()
     {
         const int Messages = 200;
         await using var app = await BroadcastApp.StartAsync();

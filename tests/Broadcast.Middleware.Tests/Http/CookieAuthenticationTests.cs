@@ -8,8 +8,8 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// Tests requests without a valid cookie. The server answers with an error status, because a client cannot follow a
-/// redirect to a login page.
+/// Tests endpoints that require a cookie. Without a valid cookie, the server answers with an error status, because
+/// these clients cannot follow a redirect to a login page.
 /// </summary>
 public sealed class CookieAuthenticationTests
 {
@@ -76,7 +76,7 @@ public sealed class CookieAuthenticationTests
         },
         app =>
         {
-            // This middleware would also replace an error status with a redirect.
+            // By default, this middleware replaces an error status with a redirect.
             app.UseStatusCodePagesWithRedirects("/error/{0}");
             app.UseRouting();
             app.UseAuthentication();

@@ -14,7 +14,7 @@ public sealed class CurlAndNginxTests
     [InlineData("--http1.1")]
     [InlineData("--http1.0")]
     [InlineData("--http2-prior-knowledge")]
-    public async Task Curl_AnyHttpVersion_ReceivesEventsAndRecovers(string version)
+    public async Task Curl_AnyHttpVersion_ReceivesEachEventAcrossReconnects(string version)
     {
         await using var app = await BroadcastApp.StartAsync(
             options: options => options.Groups["/ws"] = new() { HistoryMessages = 100 },
@@ -79,7 +79,7 @@ public sealed class CurlAndNginxTests
         using var nginx = Start(File.Exists("/usr/sbin/nginx") ? "/usr/sbin/nginx" : "nginx", ["-c", $"{directory}/nginx.conf", "-e", $"{directory}/error.log"]);
         try
         {
-            // The file of the socket exists before nginx accepts connections.
+            // The socket file exists before nginx accepts connections.
             await Eventually.True(() => CanConnect() || nginx.HasExited);
             Assert.False(nginx.HasExited, "nginx does not start.");
             using var http = new HttpClient(new SocketsHttpHandler

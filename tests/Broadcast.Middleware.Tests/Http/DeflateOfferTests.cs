@@ -68,7 +68,7 @@ public sealed class DeflateOfferTests
     [Theory]
     [InlineData("permessage-deflate; unknown, permessage-deflate; server_max_window_bits=15", "; server_max_window_bits=15")]
     [InlineData("permessage-deflate; server_max_window_bits=8, permessage-deflate", "")]
-    [InlineData("other; text=\"a,b;c\", permessage-deflate", null)] // The value is not a token.
+    [InlineData("other; text=\"a,b;c\", permessage-deflate", null)] // The text in the quotes is not a token, so the header is invalid.
     [InlineData("other; text=\"abc\"; more, permessage-deflate", "")]
     [InlineData("permessage-deflate; server_no_context_takeover; server_max_window_bits=9, permessage-deflate; server_no_context_takeover, permessage-deflate", "; server_max_window_bits=9")] // Case 13.7.
     public void Accept_SeveralOffers_ReturnsFirstValidOffer(string header, string? parameters) =>
@@ -78,7 +78,7 @@ public sealed class DeflateOfferTests
     public void Accept_SeveralHeaders_ReadsEachHeader()
     {
         Assert.Equal(Answer, AnswerTo(new StringValues(["other", "permessage-deflate"])));
-        // A syntax error ends only its own header.
+        // After a syntax error, the server ignores the rest of this header and still reads the next header.
         Assert.Equal(Answer, AnswerTo(new StringValues(["permessage-deflate; =", "permessage-deflate"])));
         Assert.Null(DeflateOffer.Accept(StringValues.Empty));
     }

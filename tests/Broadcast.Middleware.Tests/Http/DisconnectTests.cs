@@ -5,7 +5,7 @@ public sealed class DisconnectTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Disconnects_DuringBroadcast_DoNotAffectOtherConnections(string disconnect)
+    public async Task Disconnect_WhileAppPublishes_DoesNotAffectOtherConnections(string disconnect)
     {
         const int Messages = 3_000;
         using var unobserved = new UnobservedExceptions();
@@ -48,7 +48,7 @@ public sealed class DisconnectTests
     }
 
     [Fact]
-    public async Task Disconnect_InMiddleOfOwnMessage_RemovesConnection()
+    public async Task Disconnect_InMiddleOfFrame_RemovesConnection()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);

@@ -6,7 +6,10 @@ using NSubstitute.ExceptionExtensions;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests the calls of a replaced <see cref="IConnectionRegistry"/>, and the effect of its results and exceptions.</summary>
+/// <summary>
+/// Tests how the library calls a custom <see cref="IConnectionRegistry"/>, and how the library handles the results and
+/// exceptions of the registry.
+/// </summary>
 public sealed class EndpointRegistryTests
 {
     readonly IConnectionRegistry _registry = Substitute.For<IConnectionRegistry>();
@@ -142,7 +145,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task Remove_Throws_IsLoggedOnceAndEndsConnection()
+    public async Task Remove_Throws_LogsErrorOnceAndEndsConnection()
     {
         _registry.Remove(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("no"));
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -178,7 +181,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task PublishToUser_ReplacedRegistry_SendsToTheConnectionsOfTheRegistry()
+    public async Task PublishToUser_CustomRegistry_SendsToConnectionsFromRegistry()
     {
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
@@ -199,7 +202,10 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["all"], two.SentTexts);
     }
 
-    /// <summary>Tests a registry that returns its own objects. The library finds the connection by its ID.</summary>
+    /// <summary>
+    /// Tests a registry that returns its own connection objects. The library finds the connection by the ID of such an
+    /// object.
+    /// </summary>
     [Fact]
     public async Task PublishToUser_RegistryReturnsOwnObjects_SendsByConnectionId()
     {
@@ -219,7 +225,9 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["user"], socket.SentTexts);
     }
 
-    /// <summary>Tests a registry that finds no connection. The library itself finds connections by ID.</summary>
+    /// <summary>
+    /// Tests a registry that finds no connection. The library does not use the registry to find a connection by ID.
+    /// </summary>
     [Fact]
     public async Task PublishToConnection_RegistryDoesNotFindConnection_SendsToTheConnection()
     {
@@ -236,7 +244,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task JoinAsync_TryJoinReturnsFalse_DeliversNothing()
+    public async Task JoinAsync_TryJoinReturnsFalse_ReturnsFalseAndAddsNoMember()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "secret").Returns(false);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);

@@ -3,7 +3,9 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests the end of an event stream, which decides whether a browser reconnects.</summary>
+/// <summary>
+/// Tests how the server ends or refuses an event stream. The answer decides whether a browser reconnects.
+/// </summary>
 public sealed class EventStreamCloseTests
 {
     static readonly (string, string?) Accept = ("Accept", "text/event-stream");
@@ -33,7 +35,7 @@ public sealed class EventStreamCloseTests
     }
 
     [Fact]
-    public async Task Reconnect_AfterFinalCloseWithIdInQuery_GetsStatus204()
+    public async Task Reconnect_ClosedIdInQuery_IsAnsweredWithStatus204()
     {
         await using var app = await BroadcastApp.StartAsync();
 
@@ -83,7 +85,7 @@ public sealed class EventStreamCloseTests
     }
 
     [Fact]
-    public async Task ConnectFilter_Throws_SendsCloseThatIsNotFinal()
+    public async Task ConnectFilter_Throws_SendsCloseEventThatAllowsReconnect()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(
             static (_, _) => throw new InvalidOperationException("boom")));

@@ -29,7 +29,7 @@ public sealed class EventStreamRecoveryTests
             }
         }, Token)));
 
-        // Start before the first message, because the publishers may publish before the client connects.
+        // Use the position before the first message, because the publishers may publish before the client connects.
         var first = await EventClient.OpenAsync(app);
         var id = (await first.ReadIdAsync())[..17] + "0";
         await first.DisposeAsync();
@@ -71,7 +71,10 @@ public sealed class EventStreamRecoveryTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Tests the ID in the query string, because polyfills of EventSource cannot set the header.</summary>
+    /// <summary>
+    /// Tests an ID in the query string. Some polyfills of EventSource use the query string, because they cannot set the
+    /// header.
+    /// </summary>
     [Fact]
     public async Task Reconnect_IdInQueryString_SendsMissingMessages()
     {
@@ -86,8 +89,8 @@ public sealed class EventStreamRecoveryTests
     }
 
     /// <summary>
-    /// Tests a URL with an old ID. The query string of a URL stays the same, but a browser sends a newer header with
-    /// each reconnect.
+    /// Tests a URL with an old ID. The query string of a URL stays the same, but a browser sends a newer ID in the
+    /// header of each reconnect.
     /// </summary>
     [Fact]
     public async Task Reconnect_IdInHeaderAndQueryString_UsesHeader()
@@ -163,7 +166,7 @@ public sealed class EventStreamRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_VeryLongId_CountsAsUnknown()
+    public async Task Reconnect_VeryLongId_SendsMissedEvent()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5 });
         await using var client = await EventClient.OpenAsync(app, after: new string('7', 20_000));
@@ -223,7 +226,8 @@ public sealed class EventStreamRecoveryTests
         await PublishAsync(app, "1");
         ServerEvent heard = await slow.NextAsync();
         var before = heard.Id;
-        // If the pump runs late, it finds all messages in the history and skips none. A skip needs a pump run during a pending write.
+        // A pump that runs late finds all messages in the history and skips none. The pump skips messages only if it
+        // runs during a pending write. So publish until a message is dropped.
         var last = 1;
         await Eventually.True(() =>
         {
@@ -292,7 +296,7 @@ public sealed class EventStreamRecoveryTests
             id = await client.ReadIdAsync();
             while (atMost > 0 && (got.Count == 0 || got[^1] != Messages))
             {
-                // Let each write wait so long that the server treats the reader as slow.
+                // Let each write wait so long that the server treats the client as slow.
                 time.Advance(TimeSpan.FromSeconds(1));
                 var heard = await client.NextAsync();
                 Assert.NotEqual("missed", heard.Type);

@@ -10,7 +10,10 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests which requests become event streams, which requests the server refuses, and which middleware may run in front.</summary>
+/// <summary>
+/// Tests which requests become event streams, which requests the server refuses, and which middleware may run in front
+/// of the endpoint.
+/// </summary>
 public sealed class EventStreamRequestTests
 {
     const string Events = "text/event-stream";
@@ -79,7 +82,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task EventStream_Http10_IsNotChunkedAndEndsWithSocket()
+    public async Task EventStream_Http10_IsNotChunkedAndEndsWithTcpConnection()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.AskAsync(app, version: "HTTP/1.0", headers: ("Accept", Events));
@@ -93,7 +96,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task EventStream_Tls_ReceivesMessagesOverHttp1AndHttp2()
+    public async Task EventStream_Tls_DeliversMessagesOverHttp1AndHttp2()
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256)
@@ -151,7 +154,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task EventStream_TestServer_ReceivesMessagesOfWebSockets()
+    public async Task EventStream_TestServer_DeliversMessagesOfWebSocketClients()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -255,7 +258,7 @@ public sealed class EventStreamRequestTests
         using var meters = new Meters(app);
         await using var client = await EventClient.OpenAsync(app);
 
-        await IsToldToComeBackAsync(app, "1013 The server has its maximum number of connections");
+        await IsAskedToReconnectAsync(app, "1013 The server has its maximum number of connections");
 
         Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
         Assert.Equal(1, app.Registry.Count);
@@ -268,7 +271,7 @@ public sealed class EventStreamRequestTests
         var backplane = new FaultyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
 
-        await IsToldToComeBackAsync(app, "1013 The server cannot reach its cluster.");
+        await IsAskedToReconnectAsync(app, "1013 The server cannot reach its cluster.");
 
         Assert.Equal(0, app.Registry.Count);
     }
@@ -277,7 +280,7 @@ public sealed class EventStreamRequestTests
     public async Task App_ShuttingDown_AnswersEventStreamWithCloseEvent()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.EventStreamRetryDelay = TimeSpan.FromSeconds(9));
-        // The open connection lets the server handle requests during the shutdown.
+        // The TCP connection is open before the shutdown, so the server still reads a request from it.
         await using var late = await EventClient.AskAsync(app, "/other");
         Assert.Equal(404, late.Status);
         app.StopApplication();
@@ -289,9 +292,10 @@ public sealed class EventStreamRequestTests
     }
 
     /// <summary>
-    /// A browser does not reconnect after an HTTP error. So the answer is a complete event stream that asks the browser to reconnect.
+    /// Asserts that the answer to a refused request is a complete event stream that asks the browser to reconnect. A
+    /// browser does not reconnect after an HTTP error.
     /// </summary>
-    static async Task IsToldToComeBackAsync(BroadcastApp app, string data)
+    static async Task IsAskedToReconnectAsync(BroadcastApp app, string data)
     {
         await using var refused = await EventClient.AskAsync(app, headers: [("Accept", Events), ("Last-Event-ID", "00c0ffee00c0ffee-3")]);
         Assert.Equal(200, refused.Status);
@@ -299,7 +303,7 @@ public sealed class EventStreamRequestTests
         var body = await refused.ReadTextAsync();
         Assert.StartsWith($"retry: 5000\n\nevent: close\ndata: {data}", body, StringComparison.Ordinal);
         Assert.EndsWith("\n\n", body, StringComparison.Ordinal);
-        // The browser keeps its Last-Event-ID.
+        // The answer contains no event ID, so the browser keeps its last event ID.
         Assert.DoesNotContain("id:", body, StringComparison.Ordinal);
     }
 

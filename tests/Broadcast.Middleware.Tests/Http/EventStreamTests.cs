@@ -30,7 +30,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Group_WebSocketsAndEventStreams_ReceiveTheSameOrder()
+    public async Task Group_WebSocketsAndEventStreams_ReceiveMessagesInSameOrder()
     {
         const int Messages = 1_000;
         await using var app = await BroadcastApp.StartAsync(protocols: HttpProtocols.Http1);
@@ -98,7 +98,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task EventId_MessageToHomeAndOtherGroup_ArrivesOnceWithId(bool homeFirst)
+    public async Task Message_ToHomeAndOtherGroup_ArrivesOnceWithEventId(bool homeFirst)
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
@@ -180,13 +180,13 @@ public sealed class EventStreamTests
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
         await using var client = await EventClient.OpenAsync(app);
         await client.ReadIdAsync();
-        // The idle time can start only after the start of the connection has completed.
+        // The server measures no idle time before the connection has started completely.
         await Eventually.True(() => app.Registry.Connections.Single() is Connection { IsBusy: false });
         var beat = TimeSpan.FromSeconds(2.5);
 
         for (var comments = 1; comments <= 10; comments++)
         {
-            // The idle time starts at the first heartbeat. The server sends the comment KeepAliveInterval later.
+            // The idle time starts at the first heartbeat. After KeepAliveInterval, the server sends the comment.
             var beats = 0;
             for (; await CommentsAsync() < comments; beats++)
             {
@@ -236,7 +236,7 @@ public sealed class EventStreamTests
         Assert.Equal(status, (int)Assert.Single(disconnects).Status!);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_app"]);
 
-        // The socket can now serve another request.
+        // The TCP connection can now carry another request.
         await client.RequestAsync("/ws", "GET", "HTTP/1.1");
         Assert.Equal(426, client.Status);
         LogAssert.NoErrors(app);

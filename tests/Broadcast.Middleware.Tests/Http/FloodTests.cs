@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class FloodTests
 {
     [Fact]
-    public async Task PingFlood_ClientNeverReads_IsAbortedWithoutMemoryGrowth()
+    public async Task PingFlood_ClientNeverReads_AbortsConnectionWithoutMemoryGrowth()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.SendTimeout = TimeSpan.FromSeconds(1));
         await using var other = await RawClient.OpenAsync(app);
@@ -54,7 +54,7 @@ public sealed class FloodTests
     [Fact]
     public async Task Publish_ThousandConnectionsReset_RemovesAllConnections()
     {
-        // A higher effort uses up to 5,000 connections.
+        // The test uses 1,000 connections, or up to 5,000 with a higher Effort.Factor.
         var count = 1_000 * Math.Min(Effort.Factor, 5);
         using var unobserved = new UnobservedExceptions();
         await RunAsync();

@@ -44,7 +44,7 @@ public sealed class GroupNameTemplateTests
     }
 
     [Fact]
-    public async Task Group_DifferentUrls_AreSeparate()
+    public async Task RouteParameter_DifferentValues_HaveSeparateGroups()
     {
         await using var host = await StartAsync(map => map.MapBroadcast("/rooms/{room}"));
         await using var blue = await host.ConnectAsync("/rooms/blue");

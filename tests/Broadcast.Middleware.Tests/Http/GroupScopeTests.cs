@@ -4,7 +4,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests that different URLs have different groups, even if only their hosts or path bases differ.</summary>
+/// <summary>Tests how the required host, the path base and <c>GroupScope</c> determine the group of a URL.</summary>
 public sealed class GroupScopeTests
 {
     [Fact]
@@ -45,7 +45,7 @@ public sealed class GroupScopeTests
     }
 
     [Fact]
-    public async Task PathBase_EventStreams_HaveSeparateGroups()
+    public async Task PathBase_EventStreamsOfTwoPathBases_HaveSeparateGroups()
     {
         await using var app = await BroadcastApp.StartAsync(map: map => MapWithPathBases(map, null));
         await using var one = await EventClient.OpenAsync(app, "/tenant1/rooms/blue");
@@ -116,7 +116,7 @@ public sealed class GroupScopeTests
     }
 
     [Fact]
-    public async Task HomeGroup_HostOfRouteGroupAndPathBase_StartsWithBoth()
+    public async Task HomeGroup_RequiredHostAndPathBase_StartsWithHostThenPathBase()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {
@@ -139,7 +139,7 @@ public sealed class GroupScopeTests
     }
 
     [Fact]
-    public async Task Path_WithNameOfAnotherHost_IsRefusedWithStatus400()
+    public async Task Path_StartsWithTwoSlashes_IsRefusedWithStatus400()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {

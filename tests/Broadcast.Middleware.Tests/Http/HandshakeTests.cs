@@ -61,7 +61,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_WithWebSocketMiddlewareInFront_Succeeds()
+    public async Task Handshake_UseWebSocketsInFront_IsAcceptedAndRelaysMessage()
     {
         await using var app = await BroadcastApp.StartAsync(map: app =>
         {
@@ -98,7 +98,10 @@ public sealed class HandshakeTests
         Refused(app);
     }
 
-    /// <summary>Tests HTTP/1.0 and HTTP/2, which have no status 426.</summary>
+    /// <summary>
+    /// Tests HTTP/1.0 and HTTP/2. In these versions, a client cannot upgrade a request, so the server does not answer
+    /// with status 426.
+    /// </summary>
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -217,7 +220,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_AfterRefusalOnSameTransport_Succeeds()
+    public async Task Handshake_AfterRefusalOnSameTcpConnection_IsAccepted()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

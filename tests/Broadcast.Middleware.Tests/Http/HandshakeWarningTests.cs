@@ -3,8 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// Tests the warnings about refused handshakes. A browser shows only code 1006, so the server logs a warning for the
-/// first refusal for each reason.
+/// Tests the warnings about refused handshakes. A browser shows only close code 1006 for a refused handshake. So the
+/// server logs a warning for the first refusal of each kind.
 /// </summary>
 public sealed class HandshakeWarningTests
 {
@@ -45,7 +45,7 @@ public sealed class HandshakeWarningTests
     [InlineData("gibberish")]
     [InlineData("x://a\u001bb")]
     [InlineData("http://example.com\r\nOrigin: http://evil.example")]
-    public async Task OriginRefusal_InvalidOrigin_IsNotLogged(string origin)
+    public async Task OriginRefusal_InvalidOrigin_LogsWarningWithoutOriginText(string origin)
     {
         await using var app = await BroadcastApp.StartAsync();
         await RefuseAsync(app, 403, ("Origin", origin));
@@ -54,7 +54,7 @@ public sealed class HandshakeWarningTests
     }
 
     [Fact]
-    public async Task ProxyWithoutUpgrade_FirstHandshake_LogsWarning()
+    public async Task Handshake_UpgradeHeadersRemovedByProxy_LogsWarningOnce()
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < 3; i++)
@@ -67,7 +67,7 @@ public sealed class HandshakeWarningTests
     }
 
     [Fact]
-    public async Task EventStreamWithoutOrigin_FirstFromForeignPage_LogsWarning()
+    public async Task EventStreamWithoutOrigin_RepeatedCrossSiteRequests_LogWarningOnce()
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < 3; i++)
@@ -82,7 +82,7 @@ public sealed class HandshakeWarningTests
     [Theory]
     [InlineData(503)]
     [InlineData(429)]
-    public async Task ConnectionLimit_FirstRefusal_LogsWarning(int status)
+    public async Task ConnectionLimit_SeveralRefusals_LogsWarningOnce(int status)
     {
         await using var app = await BroadcastApp.StartAsync(options: options =>
         {
@@ -114,7 +114,7 @@ public sealed class HandshakeWarningTests
     [InlineData("ftp://localhost", "Development", 403)]
     [InlineData("http://localhost:5173", "Production", 403)]
     [InlineData("http://localhost:5173", "Staging", 403)]
-    public async Task Origin_LoopbackOnAnotherPort_IsAllowedInDevelopment(string origin, string environment, int status)
+    public async Task Origin_LoopbackOnAnotherPort_IsAllowedOnlyInDevelopment(string origin, string environment, int status)
     {
         await using var app = await BroadcastApp.StartAsync(builder => builder.Environment.EnvironmentName = environment);
         Assert.Equal(status, (await RawClient.TryAsync(app, ("Origin", origin), ("Host", "localhost:5000"))).Status);

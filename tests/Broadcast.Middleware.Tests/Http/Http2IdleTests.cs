@@ -11,7 +11,7 @@ public sealed class Http2IdleTests
         using var http2 = new Http2Client(app);
         await using var client = await http2.OpenRawAsync();
 
-        // Wait on the system clock, because the server itself measures the grace period of five seconds.
+        // Wait on the system clock, because Kestrel measures its grace period of five seconds with this clock.
         await Task.Delay(TimeSpan.FromSeconds(7), TestContext.Current.CancellationToken);
         await client.SendAsync(ClientFrame.OfText("still here"));
 

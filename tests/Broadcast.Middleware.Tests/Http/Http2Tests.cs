@@ -33,7 +33,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task ManyWebSockets_OnOneConnection_ReceiveBroadcasts()
+    public async Task WebSockets_ManyOnOneHttp2Connection_AllReceiveMessage()
     {
         const int Count = 20;
         await using var app = await StartAsync();
@@ -64,7 +64,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task Broadcast_OfManyMessages_ArrivesInOrder()
+    public async Task PublishedMessages_OverHttp2_ArriveInOrder()
     {
         const int Messages = 3_000;
         await using var app = await StartAsync();
@@ -88,7 +88,7 @@ public sealed class Http2Tests
 
     [Theory]
     [MemberData(nameof(Errors))]
-    public async Task ProtocolError_OfOnePeer_ClosesOnlyThatPeer(string error, byte[] bytes, int code)
+    public async Task ProtocolError_OfOnePeer_ClosesOnlyThatConnection(string error, byte[] bytes, int code)
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -142,7 +142,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task ConnectionReset_ManyWebSockets_RemovesOnlyItsWebSockets()
+    public async Task Http2ConnectionReset_ManyWebSockets_RemovesOnlyWebSocketsOfThatConnection()
     {
         await using var app = await StartAsync();
         using var stays = new Http2Client(app);

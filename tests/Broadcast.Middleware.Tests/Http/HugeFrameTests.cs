@@ -25,13 +25,14 @@ public sealed class HugeFrameTests
         for (var sent = 0; sent < Pieces; sent++)
         {
             if (sent % 10 == 0) await TalkAsync(sent);
-            // Before the bytes arrive, the server does not even allocate the allowed size.
+            // After the first 160,000 bytes, the server has allocated at most as many bytes as the maximum message
+            // size.
             if (sent == Early) Assert.InRange(Allocated(), 0, Limit);
             await offender.SendAsync(piece);
         }
 
         Assert.Equal(1009, (await offender.ReadCloseAsync()).CloseCode);
-        // The buffer doubles until it holds the allowed size.
+        // The buffer doubles until it holds the maximum message size.
         Assert.InRange(Allocated(), 0, 8 * Limit);
         offender.Finish();
         await Eventually.True(() => app.Registry.Count == 2);

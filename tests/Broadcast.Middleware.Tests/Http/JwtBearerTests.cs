@@ -173,7 +173,7 @@ public sealed class JwtBearerTests
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
         await client.JoinedAsync();
-        // The endpoint adds the connection to the heartbeat when it finds that the connect filter has not completed.
+        // The endpoint adds the connection to the heartbeat only if the connect filter does not complete immediately.
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
 
@@ -189,7 +189,7 @@ public sealed class JwtBearerTests
     [Theory]
     [InlineData(true, "closed_by_peer")]
     [InlineData(false, "lost")]
-    public async Task FirstMessage_ClientLeavesFirst_EndsConnectionWithoutError(bool sendsCloseFrame, string reason)
+    public async Task FirstMessage_ClientDisconnectsWithoutSending_EndsConnectionWithoutError(bool sendsCloseFrame, string reason)
     {
         await using var app = await StartFirstMessageAsync();
         using var meters = new Meters(app);
@@ -214,7 +214,7 @@ public sealed class JwtBearerTests
     }
 
     [Fact]
-    public async Task UserId_AuthenticatedConnectionsWithoutClaim_WarnOnce()
+    public async Task UserId_AuthenticatedConnectionsWithoutClaim_LogsWarningOnce()
     {
         await using var app = await StartAsync(ReadQuery);
         var path = $"/ws?access_token={CreateToken(null)}";

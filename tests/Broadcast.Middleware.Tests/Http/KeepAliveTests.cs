@@ -40,12 +40,12 @@ public sealed class KeepAliveTests
             }
 
             if (!await IsPingedAsync(app, answers, answering)) continue;
-            // Four heartbeats take one second. One or two heartbeats pass before that second, because the server may
+            // Four heartbeats take one second. This second starts one or two heartbeats late, because the server may
             // start its next read late.
             Assert.InRange(beat - lastPing, 5, 6);
             (lastPing, pings) = (beat, pings + 1);
             await answering.SendAsync(ClientFrame.Make(ClientFrame.Pong, []));
-            // The server has read the pong when it relays this message.
+            // The server answers this ping only after it has read the pong.
             await answering.JoinedAsync();
         }
 
@@ -116,7 +116,7 @@ public sealed class KeepAliveTests
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
-    /// <summary>Returns true if a ping arrives before a message that is published now.</summary>
+    /// <summary>Publishes a message to the client, and returns true if a ping arrives before the message.</summary>
     static async Task<bool> IsPingedAsync(BroadcastApp app, Connection connection, RawClient client)
     {
         await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);

@@ -7,7 +7,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests that middleware for short requests neither delays nor changes a connection.</summary>
+/// <summary>
+/// Tests that other ASP.NET Core middleware, such as response caching, neither delays nor changes a connection.
+/// </summary>
 public sealed class OtherMiddlewareTests
 {
     const string Name = "fixed";
@@ -77,16 +79,20 @@ public sealed class OtherMiddlewareTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The server must not take over a connection whose WebSocket belongs to the middleware.</summary>
+    /// <summary>
+    /// Tests a WebSocket that <c>UseWebSockets</c> accepts. The library must not take over the TCP connection of such a
+    /// WebSocket.
+    /// </summary>
     [Fact]
-    public async Task WebSocket_AcceptedByOtherMiddleware_StaysWithItsRequest()
+    public async Task WebSocket_AcceptedByUseWebSockets_RelaysMessages()
     {
         await using var app = await BroadcastApp.StartAsync(map: app =>
         {
             app.UseWebSockets();
             app.Use((context, next) =>
             {
-                // The library then finds the WebSocket of UseWebSockets, but no request that the server can upgrade.
+                // Without this feature, the library cannot upgrade the request, so it uses the WebSocket of
+                // UseWebSockets.
                 context.Features.Set<IHttpUpgradeFeature>(null);
                 return next(context);
             });
@@ -104,7 +110,7 @@ public sealed class OtherMiddlewareTests
 
     /// <summary>Tests output caching in front of routing, where middleware cannot read endpoint metadata.</summary>
     [Fact]
-    public async Task EventStream_OutputCachingBeforeRouting_IsNotStored()
+    public async Task EventStream_OutputCachingBeforeRouting_IsNotCached()
     {
         var (add, use) = Middleware["output caching"];
         await using var app = await BroadcastApp.StartAsync(builder => add(builder.Services), map =>

@@ -26,7 +26,7 @@ public sealed class PositionClientTests
             await context.JoinAsync("/other");
         }));
         await using var client = await OpenAsync(app);
-        // The frame about the join may overtake an earlier reply, so its header is its only mark.
+        // The frame "joined" may arrive before an earlier reply, so the test finds this frame by its header.
         string[] opening = [(await client.ReadFrameAsync()).Text, (await client.ReadFrameAsync()).Text];
         Assert.Contains("\nbefore", opening);
         Assert.True(Position.TryParse(opening.Single(text => text.StartsWith("joined ", StringComparison.Ordinal))[7..].Split(' ')[0], out var start));
@@ -60,7 +60,7 @@ public sealed class PositionClientTests
     [InlineData("recovered 00c0ffee00c0ffee-42\n")]
     [InlineData("heartbeat\nheartbeat")]
     [InlineData("\n")]
-    public async Task Receive_PayloadThatLooksLikeHeader_IsPayload(string hostile)
+    public async Task Receive_PayloadLooksLikeHeader_IsDeliveredAsPayload(string hostile)
     {
         await using var app = await StartAsync(new() { HistoryMessages = 10 });
         await using var client = await OpenAsync(app);
@@ -96,7 +96,8 @@ public sealed class PositionClientTests
                 await nodes[publisher % nodes.Length].PublishToAsync(_members, $"{publisher} {i}");
             }
         }, Token)));
-        // A group without members and messages ends, and its epoch too. So leave after the first message.
+        // The server removes a group without members and messages, and the next group has another epoch. So disconnect
+        // only after the first message.
         await first.ReadFrameAsync();
         await first.DisposeAsync();
         for (var rounds = 1; count < Publishers * Messages; rounds++)
@@ -133,7 +134,7 @@ public sealed class PositionClientTests
     [InlineData("{epoch}-11")] // Ahead of the newest message.
     [InlineData("{epoch}-4")] // One trimmed message is missing.
     [InlineData("{epoch}-9223372036854775807")]
-    public async Task Reconnect_ImpossiblePosition_SendsMissedThenReplay(string after)
+    public async Task Reconnect_PositionOutsideHistory_SendsMissedThenReplay(string after)
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 3 });
         for (var i = 1; i <= 10; i++) await app.PublishToAsync(_members, $"{i}");
@@ -166,7 +167,10 @@ public sealed class PositionClientTests
         Assert.Equal(0, app.Inside().Groups.Count);
     }
 
-    /// <summary>A page can receive its first position from the server, for example in its HTML, and needs no header.</summary>
+    /// <summary>
+    /// Tests a raw client without the subprotocol. The app can write the first position into the HTML of the page, so
+    /// the client needs no header.
+    /// </summary>
     [Fact]
     public async Task Connect_PlainRawClientWithPosition_ReceivesMissingMessagesWithoutHeader()
     {
@@ -214,7 +218,7 @@ public sealed class PositionClientTests
 
     /// <summary>A client that leaves and joins again learns the new position.</summary>
     [Fact]
-    public async Task Rejoin_HomeGroup_SendsPositionAgain()
+    public async Task Rejoin_HomeGroup_SendsNewPosition()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 10 });
         await using var client = await OpenAsync(app);
@@ -304,7 +308,10 @@ public sealed class PositionClientTests
         return client;
     }
 
-    /// <summary>Reads the frame about the join, and returns its position. Checks the newest position if it is known.</summary>
+    /// <summary>
+    /// Reads the frame with the result of the join, and returns the position of the client. Also checks the newest
+    /// position if <c>newest</c> is set.
+    /// </summary>
     static async Task<Position> ReadStartAsync(RawClient client, string kind, long? newest = null)
     {
         var frame = await client.ReadFrameAsync();

@@ -86,7 +86,7 @@ public sealed class ProtocolErrorTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task ProtocolError_OfOnePeer_ClosesOnlyThatPeer(string error)
+    public async Task ProtocolError_OfOnePeer_ClosesOnlyThatConnection(string error)
     {
         var (bytes, code) = Errors[error];
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMinutes(1));
@@ -128,7 +128,7 @@ public sealed class ProtocolErrorTests
     [InlineData(1 << 10)]
     public async Task CloseFrame_PeerKeepsSending_StillArrives(int burst)
     {
-        // The time that the server waits for the next bytes of a client that it has told to close.
+        // How long the server waits for more bytes from a client after the server has sent a close frame.
         var longestPause = TimeSpan.FromMilliseconds(250);
         await using var app = await BroadcastApp.StartAsync();
         var bad = ClientFrame.Make(3, "bad"u8);

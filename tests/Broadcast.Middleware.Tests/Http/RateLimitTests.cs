@@ -36,7 +36,7 @@ public sealed class RateLimitTests
     }
 
     [Fact]
-    public async Task RateLimit_LongPause_EarnsOneBurst()
+    public async Task RateLimit_AfterLongPause_AllowsOnlyOneBurst()
     {
         const int Rate = 4, Burst = 4;
         await using var app = await BroadcastApp.StartAsync(
@@ -85,7 +85,7 @@ public sealed class RateLimitTests
         await client.IsThereAsync();
     }
 
-    /// <summary>Sends the messages in one write.</summary>
+    /// <summary>Sends the given number of messages in one write.</summary>
     static Task SendAsync(RawClient client, int messages) =>
         client.SendAsync(Enumerable.Repeat(ClientFrame.OfText("x"), messages).SelectMany(frame => frame).ToArray());
 }

@@ -6,8 +6,8 @@ using Microsoft.Extensions.Options;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// Tests requested subprotocols. A browser closes the connection if the answer contains none of them. So the server
-/// either accepts one subprotocol or refuses the handshake.
+/// Tests requested subprotocols. A browser closes the connection if the answer contains none of the requested
+/// subprotocols. So the server either accepts one subprotocol or refuses the handshake.
 /// </summary>
 public sealed class RawSubprotocolTests
 {
@@ -21,7 +21,7 @@ public sealed class RawSubprotocolTests
     [InlineData("chat, bearer", "chat")]
     [InlineData("chat, json.webpubsub.azure.v1", "chat")]
     [InlineData("other\r\nSec-WebSocket-Protocol: chat", "chat")]
-    public async Task Handshake_ListedSubprotocol_IsAcceptedAndStaysRaw(string requested, string accepted)
+    public async Task Handshake_ListedSubprotocol_IsAcceptedAndRelaysRawMessages(string requested, string accepted)
     {
         await using var app = await StartAsync();
         await using var other = await RawClient.OpenAsync(app);
@@ -50,7 +50,7 @@ public sealed class RawSubprotocolTests
     }
 
     [Fact]
-    public async Task Handshake_ListedNameOfKnownProtocol_StaysRaw()
+    public async Task Handshake_KnownProtocolInRawSubprotocols_RelaysRawMessages()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.RawSubprotocols.Add(JsonClient.Subprotocol));
         await using var client = await RawClient.OpenAsync(app, (Header, JsonClient.Subprotocol));

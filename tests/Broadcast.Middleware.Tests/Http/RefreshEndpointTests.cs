@@ -99,7 +99,7 @@ public sealed class RefreshEndpointTests
 
         Assert.Equal(HttpStatusCode.Unauthorized, await RefreshAsync(app, id, "ann", expires: _time.GetUtcNow()));
 
-        // The connection keeps its earlier authentication.
+        // The connection keeps the authentication of its handshake.
         _time.Advance(Beat);
         await client.IsThereAsync();
         Assert.Equal(HttpStatusCode.NoContent, await RefreshAsync(app, id, "ann"));
@@ -128,7 +128,7 @@ public sealed class RefreshEndpointTests
     [InlineData("null", null, HttpStatusCode.Forbidden)]
     [InlineData("https://app.example", "cross-site", HttpStatusCode.NoContent)]
     [InlineData("http://localhost", "same-origin", HttpStatusCode.NoContent)]
-    public async Task Refresh_FromPage_ChecksOrigin(string? origin, string? site, HttpStatusCode expected)
+    public async Task Refresh_RequestFromPage_IsAcceptedOnlyFromAllowedOrigin(string? origin, string? site, HttpStatusCode expected)
     {
         await using var app = await StartAsync();
         await using var client = await OpenAsync(app, "ann");
@@ -147,7 +147,7 @@ public sealed class RefreshEndpointTests
     [InlineData("application/json", """{"connectionId":"\ud800"}""", HttpStatusCode.BadRequest)]
     [InlineData("application/json", """{"connectionId":"$","more":"######"}""", HttpStatusCode.BadRequest)]
     [InlineData("application/json; charset=utf-8", """{"connectionId":"$"}""", HttpStatusCode.NoContent)]
-    public async Task Refresh_BodyOrContentType_DeterminesStatus(string contentType, string body, HttpStatusCode expected)
+    public async Task Refresh_InvalidBodyOrContentType_IsRefusedWithExplanation(string contentType, string body, HttpStatusCode expected)
     {
         await using var app = await StartAsync();
         await using var client = await OpenAsync(app, "ann");
@@ -156,13 +156,13 @@ public sealed class RefreshEndpointTests
         var (status, text) = await PostAsync(app, "/ws/refresh", contentType, body, [TestUsers.As("ann")]);
 
         Assert.Equal(expected, status);
-        // Each error explains the fix.
+        // The body of each error response explains the fix.
         Assert.Equal(expected != HttpStatusCode.NoContent, text.Length > 20);
         await client.IsThereAsync();
     }
 
     [Fact]
-    public async Task Refresh_OnOtherNode_ExtendsConnection()
+    public async Task Refresh_OnOtherNode_ExtendsAuthentication()
     {
         await using var one = await StartAsync(isCluster: true);
         await using var two = await StartAsync(isCluster: true);
@@ -190,7 +190,7 @@ public sealed class RefreshEndpointTests
         Assert.Equal(HttpStatusCode.ServiceUnavailable, await RefreshAsync(app, "elsewhere", "ann"));
     }
 
-    /// <summary>A published client recovers with the URL of its connection, which contains its first token.</summary>
+    /// <summary>Microsoft's Web PubSub client reconnects with its first URL, which contains the first token.</summary>
     [Fact]
     public async Task Refresh_ThenRecoveryWithExpiredToken_KeepsNewAuthentication()
     {
@@ -202,7 +202,7 @@ public sealed class RefreshEndpointTests
         unextended.Disconnect();
         await app.PublishToAsync(Recipients.Group("/ws"), "missed");
 
-        // The authorization refuses a request without a user, as it refuses an expired token.
+        // The authorization refuses a request without a user in the same way as a request with an expired token.
         await using var stranger = await ReliableClient.AskAsync(app, client.Id, "wrong");
         await ReliableClient.IsRefusedAsync(stranger);
         await using var refused = await ReliableClient.AskAsync(app, unextended.Id, unextended.Token);

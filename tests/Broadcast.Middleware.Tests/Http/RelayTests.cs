@@ -99,7 +99,7 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task Pong_DuringSaturatedBroadcast_NeverSplitsAFrame()
+    public async Task Pong_WhileMessagesArrive_NeverSplitsMessageFrame()
     {
         const int Messages = 5_000, Pings = 5_000;
         await using var app = await BroadcastApp.StartAsync();

@@ -3,7 +3,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests retained values with real clients: raw, structured, reliable, and server-sent events.</summary>
+/// <summary>
+/// Tests retained values with a real server: raw, structured and reliable WebSocket clients, and event streams.
+/// </summary>
 public sealed class RetainedMessageTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -33,7 +35,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task EventStream_LostDuringRetainedMessages_ReceivesEveryKeyAfterReconnect()
+    public async Task EventStream_DisconnectedDuringRetainedMessages_ReceivesEveryKeyAfterReconnect()
     {
         await using var app = await StartAsync(historyMessages: 2);
         await PublishAsync(app, "a1", "b1", "c1", "a2");
@@ -41,18 +43,20 @@ public sealed class RetainedMessageTests
         await using (var client = await EventClient.OpenAsync(app))
         {
             start = await client.ReadIdAsync();
-            // The start is before the first retained value, so a client without a message does not miss it.
+            // The first ID is before the first retained value. So a client that disconnects before the first message
+            // receives this value after a reconnect.
             Assert.EndsWith("-1", start, StringComparison.Ordinal);
             Assert.Equal("b1", (await client.NextAsync()).Data);
             id = client.LastEventId;
             Assert.EndsWith("-2", id, StringComparison.Ordinal);
         }
 
-        // The history contains every later message.
+        // The history contains every message after b1.
         await using (var again = await EventClient.OpenAsync(app, after: id)) Assert.Equal(["c1", "a2"], await again.HearAsync(2));
         await PublishAsync(app, "c2");
 
-        // The history has dropped a later message, so the client receives the newest message of each key again.
+        // The history has dropped c1, which the client missed. So the client receives the newest message of each key
+        // again.
         await using var third = await EventClient.OpenAsync(app, after: id);
         var missed = await third.NextAsync();
         Assert.Equal(("missed", "unknown"), (missed.Type, missed.Data));
@@ -98,7 +102,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task RawClient_WithFilterRecovers_ReceivesAcceptedMissedMessagesOrAcceptedValues()
+    public async Task RawClientWithFilter_Recovers_ReceivesAcceptedMessagesOrRetainedValues()
     {
         await using var app = await StartAsync(historyMessages: 3);
         await PublishTaggedAsync(app, "a1 eu", "b1 us", "c1 eu", "d1 eu", "a2 us", "e1 eu");
@@ -129,7 +133,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task Reader_GroupWithValues_ReceivesValuesThenLiveMessages()
+    public async Task ReadAsync_GroupWithRetainedValues_YieldsValuesThenLiveMessages()
     {
         await using var app = await StartAsync();
         await PublishAsync(app, "a1", "b1", "a2");
@@ -175,7 +179,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task ReliableClient_LosesTransport_ReceivesUnacknowledgedRetainedMessagesAgain()
+    public async Task ReliableClient_Reconnects_ReceivesUnacknowledgedRetainedMessagesAgain()
     {
         var clock = new RecoveryClock();
         await using var app = await BroadcastApp.StartReliableAsync(clock, all => all.Groups["g"] = new() { RetainLatestPerKey = true });
@@ -190,7 +194,8 @@ public sealed class RetainedMessageTests
         await PublishToAsync(app, "g", "a3");
         await using var again = await client.ReconnectAsync(app);
 
-        // The client acknowledged b1, and receives the other messages with the same IDs.
+        // The client acknowledged b1. So the server resends only a2 and c1, with the IDs that they had before the
+        // disconnect.
         var after = await again.HearsAsync("a2", "c1", "a3");
         Assert.Equal(before[1..], after[..2]);
         await again.AcknowledgedAsync(app, after[2].Id);
@@ -205,7 +210,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task TwoNodes_SecondNodeStartsLater_ItsClientsReceiveRetainedMessages()
+    public async Task TwoNodes_SecondNodeStartsLater_ClientsOfSecondNodeReceiveRetainedMessages()
     {
         await using var one = await StartAsync(clustered: true);
         await using var ann = await RawClient.OpenAsync(one);
@@ -225,7 +230,7 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
-    public async Task TwoNodes_TooManyKeys_FailForPublisherOfAnyNode()
+    public async Task MaxRetainedKeys_OtherKeysPublishedOnOtherNode_PublishThrows()
     {
         await using var one = await StartAsync(clustered: true, maxKeys: 2);
         await using var two = await StartAsync(clustered: true, maxKeys: 2);

@@ -13,7 +13,7 @@ public sealed class SlowEventStreamTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task SendTimeout_ClientReadsNothing_AbortsOnlyThatClient(bool overHttp2)
+    public async Task SendTimeout_ClientReadsNothing_AbortsOnlyThatConnection(bool overHttp2)
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
@@ -35,7 +35,8 @@ public sealed class SlowEventStreamTests
         time.Advance(TimeSpan.FromSeconds(9));
         await IsThereAsync();
         Assert.Equal(2, app.Registry.Count);
-        // The timeout starts when a write begins to wait. No event reports this moment.
+        // The timeout starts when a write begins to wait. The test cannot observe this moment, so the clock advances in
+        // steps.
         await Eventually.True(() =>
         {
             time.Advance(TimeSpan.FromSeconds(1));
@@ -77,7 +78,8 @@ public sealed class SlowEventStreamTests
             if (i == 0) Assert.Equal(Text(0), (await slow.NextAsync()).Data);
         }
 
-        // The server may already have removed the connection, if its last events fit into the system's buffers.
+        // The server may already have removed the connection, if the last events fit into the buffers of the operating
+        // system.
         await Eventually.True(() =>
             app.Registry.Count == 1 || app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
         var (events, end) = await slow.ReadToEndAsync();
@@ -104,7 +106,7 @@ public sealed class SlowEventStreamTests
         await app.Broadcaster.PublishAsync(Text(Messages), Recipients.Group("/ws"), cancellationToken: Token);
         var skipped = await reading;
 
-        Assert.True(skipped > 0, "Nothing was skipped.");
+        Assert.True(skipped > 0, "No message was skipped.");
         Assert.Equal(skipped, meters.Sum(Meters.Dropped));
 
         // Before the message after a gap, the server sends a missed event with the number of skipped messages.

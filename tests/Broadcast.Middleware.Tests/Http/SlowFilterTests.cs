@@ -39,7 +39,7 @@ public sealed class SlowFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>One timer watches all messages of a connection.</summary>
+    /// <summary>Tests that one timer watches all messages of a connection.</summary>
     [Fact]
     public async Task Ping_DuringSlowFilterAfterShortFilter_IsAnswered()
     {
@@ -176,7 +176,9 @@ public sealed class SlowFilterTests
 
     static Task<RawClient> OpenAsync(BroadcastApp app) => RawClient.OpenAsync(app, TestUsers.As("it"));
 
-    /// <summary>A manual clock that counts the timers of one second, which watch message filters.</summary>
+    /// <summary>
+    /// A manual clock that counts timers of one second. The server uses such a timer to detect a slow message filter.
+    /// </summary>
     sealed class TimerCounter : FakeTimeProvider
     {
         int _started;

@@ -23,7 +23,7 @@ public sealed class SlowHandshakeTests
                 await socket.SendAsync("GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upg"u8.ToArray(), token);
             }
 
-            // Incomplete handshakes do not count towards MaxConnections.
+            // Incomplete handshakes do not count toward MaxConnections.
             for (var i = 0; i < 20; i++)
             {
                 var started = Stopwatch.GetTimestamp();

@@ -3,7 +3,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests transient messages with real clients: raw, structured, reliable, and server-sent events.</summary>
+/// <summary>
+/// Tests transient messages with a real server: raw, structured and reliable WebSocket clients, and event streams.
+/// </summary>
 public sealed class TransientMessageTests
 {
     static readonly Recipients _members = Recipients.Group("/ws");
@@ -24,7 +26,7 @@ public sealed class TransientMessageTests
             Assert.Equal("1", (await client.NextAsync()).Data);
             last = client.LastEventId;
             var transient = await client.NextAsync();
-            // The event has no ID, so the client keeps the ID of the event before.
+            // The event has no ID, so the client keeps the ID of the previous event.
             Assert.Equal(("typing", last), (transient.Data, client.LastEventId));
         }
 
@@ -63,7 +65,7 @@ public sealed class TransientMessageTests
     }
 
     [Fact]
-    public async Task StructuredClient_TransientMessage_ArrivesWithItsGroupAndSender()
+    public async Task StructuredClient_TransientMessage_ArrivesWithGroupAndIsNotReplayed()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll),
@@ -85,8 +87,8 @@ public sealed class TransientMessageTests
     }
 
     /// <summary>
-    /// The client acknowledges sequence IDs. While the client has no transport, it misses transient messages. The gap in the IDs must not
-    /// stop the client.
+    /// A reliable client acknowledges sequence IDs. A disconnected client misses transient messages. The gap in the IDs
+    /// must not prevent a reconnect.
     /// </summary>
     [Fact]
     public async Task ReliableClient_Reconnect_ResendsStoredMessagesButNoTransientMessages()
@@ -110,7 +112,8 @@ public sealed class TransientMessageTests
         var after = await again.HearsAsync("2", "3");
         Assert.Equal(before[2].Id, after[0].Id);
 
-        // The newest sequence ID belongs to a transient message. The client acknowledges it, disconnects, and reconnects.
+        // The newest sequence ID belongs to a transient message. The client acknowledges this ID, disconnects, and
+        // reconnects.
         await PublishTransientAsync(app, "last");
         var last = await again.HearsAsync("last");
         await again.AcknowledgedAsync(app, last[0].Id);
@@ -125,12 +128,13 @@ public sealed class TransientMessageTests
     }
 
     /// <summary>
-    /// The client has no transport when the group gets its first transient messages. With 2 MiB, the log of transient messages drops its first messages.
+    /// The client is disconnected when the group gets its first transient messages. In the second case, these messages
+    /// have 2 MiB in total, so the transient log drops the oldest messages.
     /// </summary>
     [Theory]
     [InlineData(1, 10)]
     [InlineData(32, 64 * 1024)]
-    public async Task ReliableClient_FirstTransientMessagesWithoutTransport_GetsOnlyStoredMessages(int count, int length)
+    public async Task ReliableClient_FirstTransientMessagesWhileDisconnected_ReceivesOnlyStoredMessages(int count, int length)
     {
         var clock = new RecoveryClock();
         await using var app = await BroadcastApp.StartReliableAsync(clock);
@@ -155,7 +159,9 @@ public sealed class TransientMessageTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The client loses its transport before it acknowledges a transient message with the newest sequence ID.</summary>
+    /// <summary>
+    /// The client disconnects before it acknowledges a transient message, which has the newest sequence ID.
+    /// </summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

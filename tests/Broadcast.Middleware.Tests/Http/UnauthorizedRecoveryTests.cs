@@ -18,7 +18,7 @@ public sealed class UnauthorizedRecoveryTests
         await using var stranger = await ReliableClient.AskAsync(app, client.Id, client.Token);
         await ReliableClient.IsRefusedAsync(stranger);
 
-        // The refused request does not end the connection, so its client can still recover it.
+        // The refused request does not end the connection, so the client can still recover the connection.
         await client.Transport.IsThereAsync();
         Assert.Equal(1, app.Registry.Count);
         Assert.Equal(1, meters.ByReason(Meters.Refused)["recovery"]);
@@ -54,7 +54,10 @@ public sealed class UnauthorizedRecoveryTests
         Assert.Equal(401, answer.Status);
     }
 
-    /// <summary>The provider of the app may expect an authenticated user, because the endpoint requires authorization.</summary>
+    /// <summary>
+    /// The endpoint requires authorization, so the provider of the app may expect an authenticated user. The library
+    /// must not call the provider for an unauthenticated request.
+    /// </summary>
     [Fact]
     public async Task Recovery_WithoutAuthentication_DoesNotCallUserIdProvider()
     {
@@ -67,7 +70,7 @@ public sealed class UnauthorizedRecoveryTests
     }
 
     [Fact]
-    public async Task Recovery_WithoutAuthentication_CountsTowardsLimits()
+    public async Task Recovery_WithoutAuthentication_CountsTowardLimits()
     {
         await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
         await using var first = await ReliableClient.AskAsync(app, "1", "2");
@@ -84,7 +87,7 @@ public sealed class UnauthorizedRecoveryTests
     [Theory]
     [InlineData(null)]
     [InlineData("bob")]
-    public async Task Recovery_WhileRefusedClientWaits_TakesBackConnection(string? stranger)
+    public async Task Recovery_RefusedClientStillConnected_RecoversConnection(string? stranger)
     {
         await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);

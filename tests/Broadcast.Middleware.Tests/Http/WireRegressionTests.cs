@@ -23,7 +23,7 @@ public sealed class WireRegressionTests
 
     /// <summary>RFC 9110, section 15.5.22: "The server MUST send an Upgrade header field in a 426 response".</summary>
     [Fact]
-    public async Task Handshake_OtherVersion_NamesProtocolToUpgradeTo()
+    public async Task Handshake_UnsupportedVersion_SendsUpgradeHeader()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -34,7 +34,10 @@ public sealed class WireRegressionTests
         Assert.Equal("websocket", answer["Upgrade"]);
     }
 
-    /// <summary>A receive of a large message ends only when the buffer is full. The pooled buffer is larger than the limit.</summary>
+    /// <summary>
+    /// A receive completes only when the buffer is full, and the pooled buffer is larger than the limit. The server
+    /// must still detect the first byte over the limit.
+    /// </summary>
     [Fact]
     public async Task HugeFrame_OneByteOverLimitReceived_ClosesWithCode1009()
     {
@@ -47,7 +50,7 @@ public sealed class WireRegressionTests
     }
 
     [Fact]
-    public async Task Filter_CancelledByDisconnect_IsNotLoggedAsError()
+    public async Task Filter_CanceledByDisconnect_IsNotLoggedAsError()
     {
         var entered = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, _) =>
@@ -128,8 +131,8 @@ public sealed class WireRegressionTests
     }
 
     /// <summary>
-    /// While the connection waits for its close, the log drops messages that the client has not received. The close
-    /// frame must not report a normal closure.
+    /// Before the server sends the close frame, the log drops messages that the client has not received. The close
+    /// frame must then not report a normal closure.
     /// </summary>
     [Fact]
     public async Task CloseFromApp_WithLostMessages_IsNotReportedAsNormalClosure()
@@ -148,7 +151,7 @@ public sealed class WireRegressionTests
         while ((frame = await client.ReadFrameAsync()).Opcode == ClientFrame.Binary) Assert.Equal(received++, Numbered.Read(frame.Payload));
         Assert.True(
             received >= Before || frame.CloseCode != (int)WebSocketCloseStatus.NormalClosure,
-            $"{received} of {Before} messages came, and the close code is {frame.CloseCode}.");
+            $"{received} of {Before} messages arrived, and the close code is {frame.CloseCode}.");
     }
 
     /// <summary>A server can reach its own limit of upgraded connections under load, so this refusal is not an error of the app.</summary>
@@ -168,11 +171,11 @@ public sealed class WireRegressionTests
     }
 
     /// <summary>
-    /// When the server disposes a failed WebSocket, the framework would abort the request. The reset could make the
-    /// peer lose the close frame.
+    /// The disposal of a failed WebSocket makes ASP.NET Core abort the request with a TCP reset. The client could then
+    /// lose the close frame, so the transport must end without a reset.
     /// </summary>
     [Fact]
-    public async Task ProtocolError_AfterCloseFrame_EndsTransportInOrder()
+    public async Task ProtocolError_ClientAnswersCloseFrame_EndsTransportWithoutReset()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);

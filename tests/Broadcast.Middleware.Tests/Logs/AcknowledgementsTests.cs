@@ -4,7 +4,10 @@ public sealed class AcknowledgementsTests
 {
     readonly Acknowledgements _acknowledgements = new(maxBytes: 1000, maxMessages: 10, maxLogs: 2);
 
-    /// <summary>A client cannot acknowledge a transient message that it lost. The client can still become up to date.</summary>
+    /// <summary>
+    /// A client cannot acknowledge a transient message that the client did not receive. The client must still count as
+    /// up to date.
+    /// </summary>
     [Fact]
     public void IsUpToDate_OnlyTransientMessageUnacknowledged_IsTrue()
     {

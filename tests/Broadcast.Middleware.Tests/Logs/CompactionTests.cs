@@ -43,7 +43,7 @@ public sealed class CompactionTests
         for (var round = 0; round < 20; round++)
         {
             for (var i = 0; i < 20; i++) model.Publish(0, $"key {i % 10}", 100);
-            Assert.True(model.TryCompact(-1, Largest), $"In round {round} ten keys of 102 bytes were more than {Largest} bytes.");
+            Assert.True(model.TryCompact(-1, Largest), $"In round {round}, the latest messages of ten keys exceed {Largest} bytes.");
         }
 
         model.TakeAll();
@@ -52,7 +52,7 @@ public sealed class CompactionTests
     }
 
     /// <summary>
-    /// Tests random steps. The writer checks the limit after each message, as it does during a pending write. The
+    /// Tests random steps. The test checks the limit after each message, as a writer does during a pending write. The
     /// reader sometimes takes a message.
     /// </summary>
     [Fact]
@@ -66,7 +66,7 @@ public sealed class CompactionTests
                 model.Publish(log, key == 0 && takes < 5 ? null : $"key {key}", size);
                 if (model.Reader.IsBehindBy(Capacity) && !model.TryCompact(Capacity, Largest))
                 {
-                    Assert.True(Math.Max(model.Waiting(0), model.Waiting(1)) > Largest, "The compaction failed, although little was left.");
+                    Assert.True(Math.Max(model.Waiting(0), model.Waiting(1)) > Largest, "The compaction failed, although the remaining messages are within the limit.");
                     return;
                 }
 

@@ -2,7 +2,9 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>Compares random sequences of publishing, reading, lagging and leaving with a model.</summary>
+/// <summary>
+/// Tests random sequences of steps: publish, read, catch up and leave. Compares the received messages with a model.
+/// </summary>
 public sealed class ConflationPropertyTests
 {
     const int Plenty = 1 << 30;

@@ -86,7 +86,7 @@ public sealed class FrameCompressionTests
     }
 
     [Fact]
-    public void Take_ReaderWithAndWithoutCompression_ReturnsItsOwnEncoding()
+    public void Take_CompressionChangesBetweenCalls_UsesCompressionOfEachCall()
     {
         // The writer passes the compression of the current transport to the reader. A client may reconnect without compression.
         var log = TestLog.Create(_clock, 1 << 20);
@@ -115,7 +115,7 @@ public sealed class FrameCompressionTests
     [Theory]
     [InlineData(9, 32 * 1024)]
     [InlineData(12, 256 * 1024)]
-    public void Take_LongMessageForSmallWindow_IsPlain(int windowBits, int maxLength)
+    public void Take_LongMessageForSmallWindow_IsNotCompressed(int windowBits, int maxLength)
     {
         var compression = new FrameCompression(threshold: 100, windowBits);
         var log = TestLog.Create(_clock, 1 << 20);
@@ -235,7 +235,7 @@ public sealed class FrameCompressionTests
         lock (log.Gate) log.AppendLocked(message, EntryMetadata.Create(message, null));
     }
 
-    /// <summary>A format that appends an exclamation mark. It counts the messages that it encodes.</summary>
+    /// <summary>An encoder that appends an exclamation mark and counts the encoded messages.</summary>
     sealed class CountingEncoder : EntryEncoder
     {
         public int Count { get; private set; }

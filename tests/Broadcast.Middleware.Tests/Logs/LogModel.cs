@@ -51,7 +51,7 @@ sealed class LogModel
         _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
     }
 
-    /// <summary>Returns false if no message was waiting.</summary>
+    /// <summary>Takes the next run of messages. Returns false if no message was waiting.</summary>
     public bool Take(long lastSequence = long.MaxValue)
     {
         var isThere = Reader.TryTake(lastSequence, out var run, buffer: _buffer);
@@ -87,7 +87,7 @@ sealed class LogModel
         }
     }
 
-    /// <summary>Asserts that the newest message of each log that the reader may receive has arrived.</summary>
+    /// <summary>Asserts that the reader has received the newest message that the reader may receive from each log.</summary>
     public void AssertGotNewest()
     {
         foreach (var log in ForReader().GroupBy(message => message.Log)) Assert.Contains(log.Last().Number, Got);

@@ -84,7 +84,8 @@ public sealed class LogReaderTests
     }
 
     /// <summary>
-    /// A leave marks the cursor first, and then adds the cursor again. In between, the reader may already remove it.
+    /// A leave first marks the cursor, and then adds the cursor to the reader again. Between these two steps, the
+    /// reader may already have removed the cursor.
     /// </summary>
     [Fact]
     public void Add_ReleasedCursor_AddsNothing()
@@ -136,7 +137,7 @@ public sealed class LogReaderTests
         List<string> received = [];
         var reading = new Thread(() => received = ReadAll(reader)) { IsBackground = true };
         reading.Start();
-        // A correct reader waits for the first append. An incorrect reader returns before it.
+        // A correct reader waits for the first append. An incorrect reader returns before the first append completes.
         await Eventually.True(() => (reading.ThreadState & (ThreadState.WaitSleepJoin | ThreadState.Stopped)) != 0);
         mayEnd.Set();
         await appending;

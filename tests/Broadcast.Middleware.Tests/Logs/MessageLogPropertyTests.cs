@@ -73,7 +73,7 @@ public sealed class MessageLogPropertyTests
                     if (reader.Cursor.HasMissed) Interlocked.Increment(ref missed);
                     else Assert.Equal(reader.End, reader.Next);
                     var lacks = sizesByOffset.Skip((int)reader.Next).Sum(size => (long)Frame.Size(size) + Block.EntrySize);
-                    if (reader.Cursor.HasMissed) Assert.True(lacks > capacity, $"Missed messages when {lacks} of {capacity} bytes waited.");
+                    if (reader.Cursor.HasMissed) Assert.True(lacks > capacity, $"The reader missed messages, although only {lacks} of {capacity} bytes were unread.");
                 }
             },
             iter: 400 * Effort.Factor);
@@ -336,7 +336,7 @@ public sealed class MessageLogPropertyTests
                 Assert.False(run.IsEmpty);
                 while (!run.IsEmpty)
                 {
-                    Assert.True(Next < End, "A message after the leave.");
+                    Assert.True(Next < End, "The reader received a message after the leave.");
                     var payload = Frame.Next(ref run, out _);
                     Assert.True(Payload.Is(payload.Span, (int)Next, sizes[(int)Next]), $"Expected message {Next}.");
                     Next++;

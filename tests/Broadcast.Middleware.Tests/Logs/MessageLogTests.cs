@@ -150,7 +150,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Trim_OnlyReaderHasReadAllMessages_FreesLargeBlock()
+    public void TrimPrivateLog_OnlyReaderHasReadAllMessages_FreesLargeBlock()
     {
         var cursor = NewCursor();
         Append(10);

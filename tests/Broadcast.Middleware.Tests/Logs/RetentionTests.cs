@@ -6,7 +6,7 @@ public sealed class RetentionTests
     const int Backlog = 1_024;
 
     [Fact]
-    public void EmptyBlock_SuccessorPinnedEarlier_KeepsItsSuccessor()
+    public void EmptyBlock_SuccessorPinnedFirst_StaysLinkedToSuccessor()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 1 << 20));
         lock (log.Gate)
@@ -23,7 +23,7 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public void Bookmark_AfterItsBlockIsDropped_StaysEmpty()
+    public void Bookmark_BlockIsDropped_StaysEmpty()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 2_000));
         lock (log.Gate)
@@ -40,7 +40,7 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public void TrySetBookmark_LaterMessagesAreDropped_Fails()
+    public void TrySetBookmark_LaterMessagesAreDropped_ReturnsFalse()
     {
         var log = TestLog.Create(new SequenceClock(), Backlog);
         lock (log.Gate)

@@ -41,7 +41,7 @@ public sealed class MessageTagsTests
     }
 
     [Fact]
-    public void Create_LongValueOrSurrogate_Throws()
+    public void Create_TooLongValueOrUnpairedSurrogate_Throws()
     {
         Assert.Equal(128, MessageTags.Create(("a", new string('x', 128)))["a"]!.Length);
         Assert.Contains("129 characters. Use at most 128", Assert.Throws<ArgumentException>(() => MessageTags.Create(("a", new string('x', 129)))).Message, StringComparison.Ordinal);

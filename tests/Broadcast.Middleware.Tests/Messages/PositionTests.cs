@@ -59,7 +59,7 @@ public sealed class PositionTests
     }
 
     [Fact]
-    public void TryParse_RandomText_AcceptsOnlyTheWrittenForm() =>
+    public void TryParse_RandomText_AcceptsOnlyFormatOfToString() =>
         Gen.Select(Gen.String["0123456789abcdefABCDEF \0"], Gen.String["0123456789-+ \0"]).Sample((epoch, offset) =>
         {
             var text = $"{epoch.PadLeft(16, '0')[..16]}-{offset}";

@@ -110,7 +110,7 @@ public sealed class SubscriptionFilterTests
             iter: 5_000);
 
     [Fact]
-    public void Compiled_RandomExpression_EqualsDirectEvaluation() => Gen.Select(Expressions(4), Gen.Int[-1, 3].Array[3]).Sample(
+    public void Accepts_RandomExpression_EqualsDirectEvaluation() => Gen.Select(Expressions(4), Gen.Int[-1, 3].Array[3]).Sample(
         (expression, values) =>
         {
             (string, string)[] tags = [.. values.Index().Where(tag => tag.Item >= 0).Select(tag => ($"k{tag.Index}", $"v{tag.Item}"))];
@@ -170,7 +170,7 @@ public sealed class SubscriptionFilterTests
         GC.KeepAlive(first);
     }
 
-    /// <summary>A connect filter of an app creates an object for each connection.</summary>
+    /// <summary>A connect filter of an app creates a <see cref="SubscriptionFilter"/> for each connection.</summary>
     [Fact]
     public void MembershipFilters_EqualFiltersOfTheApp_ShareOneObject()
     {

@@ -142,7 +142,7 @@ public sealed class BroadcastOptionsTests
         Assert.Equal("shop", options.GroupScope);
         Assert.Equal(["chat"], options.RawSubprotocols);
         Assert.True(options.AllowClientFilters);
-        // A configuration file cannot set the function IsOriginAllowed.
+        // A configuration file cannot set the delegate IsOriginAllowed.
         Assert.Null(options.IsOriginAllowed);
         Assert.Equal((25, 27, "beat"), (options.EventStreamRetryDelay?.Seconds, options.HeartbeatInterval.Seconds, options.HeartbeatMessage));
         Assert.Equal(28, options.CompressMessagesAbove);
@@ -182,7 +182,7 @@ public sealed class BroadcastOptionsTests
     {
         var options = new BroadcastOptions();
         typeof(BroadcastOptions).GetProperty(option)!.SetValue(options, value);
-        // The two options depend on each other, so set the other option to a matching value.
+        // MaxMessageBytes and MaxBacklogBytes depend on each other. So the other option needs a matching value.
         if (option == nameof(options.MaxMessageBytes)) options.MaxBacklogBytes = 1 << 30;
         if (option == nameof(options.MaxBacklogBytes)) options.MaxMessageBytes = 1;
         return Validator.Validate("", options).FailureMessage;

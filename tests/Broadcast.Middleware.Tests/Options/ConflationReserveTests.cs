@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Options;
 
-/// <summary>Tests that logs keep twice the backlog if at least one endpoint conflates.</summary>
+/// <summary>Tests that logs keep messages up to twice the backlog limit if at least one endpoint conflates.</summary>
 public sealed class ConflationReserveTests
 {
     const int Backlog = 100_000;

@@ -77,7 +77,7 @@ public sealed partial class OptionDocumentationTests
     }
 
     [Fact]
-    public void OptionNames_OfConfigurationKeys_AreAllProperties()
+    public void OptionNames_ForConfigurationKeys_ContainAllBindableProperties()
     {
         Assert.Equal(NamesOf(typeof(BroadcastOptions)), OptionNames.Broadcast.Order(StringComparer.Ordinal));
         Assert.Equal(NamesOf(typeof(GroupOptions)), OptionNames.Group.Order(StringComparer.Ordinal));
@@ -119,7 +119,10 @@ public sealed partial class OptionDocumentationTests
         }
     }
 
-    /// <summary>Returns the problem of options with this value. Options that depend on this option get a matching value.</summary>
+    /// <summary>
+    /// Sets an option and returns the validation error, or null. Options that depend on this option get a matching
+    /// value.
+    /// </summary>
     static string? ProblemWith(string type, string option, object value)
     {
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 30, MaxMessageBytes = 1, MaxMessagesPerSecond = 1 };

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Presence;
 
-/// <summary>Tests the URLs that show the members of a group to clients.</summary>
+/// <summary>Tests the presence endpoints, which send the members of a group to clients.</summary>
 public sealed class PresenceEndpointTests
 {
     const string Path = "/rooms/blue/presence";
@@ -79,7 +79,8 @@ public sealed class PresenceEndpointTests
         await using var watcher = await WatchAsync(app, Path, JsonClient.Offers());
         await JsonClient.IdAsync(watcher);
         Assert.Equal(JsonClient.FromServer("json", """{"type":"snapshot","members":[]}"""), await JsonClient.ReadAsync(watcher));
-        // The protocol context must pass the reports of the connection on. Otherwise, the sender would stop after the first message.
+        // The protocol context must forward OnPrivateLogRead to the sender. Otherwise, the sender would stop after the
+        // first message.
         await JsonClient.HearsNothingElseAsync(watcher);
         for (var i = 0; i < 3; i++)
         {
@@ -124,7 +125,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Select_OfTheApp_HidesUserIdsAndMembers()
+    public async Task SelectDelegate_ReturnsOtherValueOrNull_HidesUserIdsAndMembers()
     {
         await using var app = await StartAsync(map: app =>
         {
@@ -154,7 +155,7 @@ public sealed class PresenceEndpointTests
         }
 
         await picture.BecomesAsync((ids[2], "\"<a>\""), (ids[3], "\"anonymous\""));
-        // A change of a hidden member sends nothing.
+        // The server sends no message when the state of a hidden member changes.
         await SetStateAsync(app, ids[0], "1");
         await clients[2].LeaveAsync();
         await picture.BecomesAsync((ids[3], "\"anonymous\""));
@@ -182,7 +183,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Client_SendsMessage_IsClosedWithCode1008()
+    public async Task PresenceClient_SendsMessage_IsClosedWithCode1008()
     {
         await using var app = await StartAsync();
         await using var watcher = await WatchAsync(app);
@@ -195,7 +196,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Client_OfPresenceUrl_IsNoClientOfTheBroadcast()
+    public async Task PresenceClient_Connected_IsNotInRegistryAndReceivesNoMessage()
     {
         await using var app = await StartAsync();
         await using var watcher = await WatchAsync(app);
@@ -210,7 +211,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Authorization_OfThePresenceUrl_Applies()
+    public async Task RequireAuthorization_OnPresenceUrl_RefusesAnonymousClientWithStatus401()
     {
         await using var app = await StartAsync(map: app =>
         {
@@ -225,7 +226,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Filter_OfThePresenceUrl_CanRefuseClient()
+    public async Task ConnectFilter_OnPresenceUrl_CanRefuseClient()
     {
         await using var app = await StartAsync(map: app =>
         {
@@ -238,7 +239,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Watchers_AllDisconnect_StopsTheWatch()
+    public async Task Watch_AllWatchersDisconnect_Stops()
     {
         await using var app = await StartAsync();
         var presence = app.Services.GetRequiredService<IPresence>();
@@ -257,7 +258,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task RouteGroupWithPrefix_AndOtherLetterCase_WatchesTheSameGroup()
+    public async Task PresenceUrl_RouteGroupAndOtherLetterCase_WatchesGroupOfBroadcastUrl()
     {
         await using var app = await StartAsync(map: app =>
         {
@@ -288,7 +289,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public async Task Cluster_UnreachableAtFirst_ClosesWithCode1013AndWorksLater()
+    public async Task Cluster_UnreachableAtFirst_ClosesWithCode1013AndAcceptsLaterClient()
     {
         var backplane = new ManualBackplane();
         await using var app = await StartAsync(backplane: backplane);
@@ -332,7 +333,7 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
-    public void Feed_MembersThatJoinAndLeaveAtOnce_SendNothing()
+    public void PresenceFeed_MembersJoinAndLeaveBetweenMessages_AreNotSent()
     {
         using var node = new TestEngine();
         var feeds = new PresenceFeeds(node.States, new MemberWriter(null, 1_000, new BroadcastLogger(Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance)), node.Time);
@@ -341,7 +342,8 @@ public sealed class PresenceEndpointTests
         feeds.Subscribe(subscription);
         Assert.Equal("""{"type":"snapshot","members":[]}""", Next());
 
-        // The feed waits, because it has sent a message a moment ago. So it sees only the result of these changes.
+        // The feed sent a message a moment ago, so it waits. After the wait, the feed sees only the result of the
+        // following changes.
         var stays = node.Connect(node.Pumps[0], "/g", new ManualSink());
         for (var i = 0; i < 100; i++) node.Remove(node.Connect(node.Pumps[0], "/g", new ManualSink()));
         Assert.Equal($$"""{"type":"update","members":[{"id":"{{stays.Id}}"}]}""", Next());
@@ -364,7 +366,7 @@ public sealed class PresenceEndpointTests
         }
     }
 
-    /// <summary>Connects. The client may receive the snapshot at any time.</summary>
+    /// <summary>Connects a client to the presence URL. The snapshot may arrive at any time.</summary>
     static async Task<RawClient> WatchAsync(BroadcastApp app, string path = Path, params (string Name, string? Value)[] headers)
     {
         var client = await RawClient.ConnectAsync(app);

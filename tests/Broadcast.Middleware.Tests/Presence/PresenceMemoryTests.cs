@@ -21,7 +21,7 @@ public sealed class PresenceMemoryTests
 
         for (var i = 0; i < 50_000; i++)
         {
-            // These calls are the same as the calls for a connection that joins and leaves.
+            // A connection that joins and leaves the group causes the same calls.
             states.OnJoined(stays, Group);
             var other = stage.Admit(stage.Pumps[0], Group);
             states.OnJoined(other, Group);

@@ -30,7 +30,8 @@ public sealed class PresenceTests
         Assert.Equal(0, await presence.CountAsync("nowhere", Token));
         Assert.Empty(await presence.GetMembersAsync("nowhere", Token));
         await ann.CloseAsync();
-        // The registry removes a connection first from its list and then from its groups. Wait for both removals.
+        // The registry first removes the connection from the list of connections, and then from the groups. Wait for
+        // both removals.
         await Eventually.True(() => app.Registry.Count == 2 && app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(2, await presence.CountAsync("/ws", Token));
         Assert.All(await presence.GetMembersAsync("/ws", Token), member => Assert.Equal(0, member.State.Length));
@@ -263,7 +264,7 @@ public sealed class PresenceTests
                     }
                 }
 
-                // Each call of Look takes one change, so take all remaining changes at the end.
+                // Each call of Look takes at most one change, so take all remaining changes at the end.
                 var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
                 var started = TimeProvider.System.GetTimestamp();
                 while (!picture.Has(last.Id))
@@ -273,7 +274,7 @@ public sealed class PresenceTests
                     Thread.Yield();
                 }
 
-                // The first look lists the members in any order.
+                // The watch reports the first members in any order, so further changes may follow the last member.
                 do Look();
                 while (!isWaiting);
                 AssertSame(MembersOf(presence), picture);
@@ -345,7 +346,7 @@ public sealed class PresenceTests
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 
-        // Watch until the last state arrives. Further changes of the same batch may follow. Some watchers are slow.
+        // Watches until the last state arrives, and then takes further changes of the same batch. Every third watcher is slow.
         async Task WatchAsync(int number)
         {
             var picture = new Picture();
@@ -428,7 +429,7 @@ public sealed class PresenceTests
         }
     }
 
-    /// <summary>A wrapper of the default registry. Remove waits until the test continues.</summary>
+    /// <summary>A wrapper of the default registry. Remove waits until the test calls Go.</summary>
     sealed class SlowToForget : IConnectionRegistry, IDisposable
     {
         readonly ConnectionRegistry _registry = new();

@@ -133,7 +133,7 @@ public sealed class UserPresenceTests
 
     static bool IsOnline(TestEngine node, string user) => IsOnline(node.Presence, user);
 
-    /// <summary>The in-memory cluster answers at once.</summary>
+    /// <summary>Returns true if the user is online. The in-memory cluster completes this call synchronously.</summary>
     static bool IsOnline(IPresence presence, string user) => presence.IsUserOnlineAsync(user, Token).AsTask().GetAwaiter().GetResult();
 
     static Connection Connect(TestEngine node, string? user) =>

@@ -9,7 +9,7 @@ public sealed partial class EventStreamFormatTests
 {
     const ulong Epoch = 0x00c0ffee00c0ffee;
 
-    // Text that has a special meaning in the format.
+    // Parts of messages. Many parts have a special meaning in the event stream format.
     static readonly Gen<string> _pieces = Gen.Frequency(
         (6, OneOf("\n", "\r", "\r\n", "\n\n", "\r\r\n", " ", ":", "\0", "\t")),
         (4, OneOf("data: x", "id: 1", "event: close", "retry: 1", ": comment", "data", "\uFEFF", "\u2028", "\u0085")),

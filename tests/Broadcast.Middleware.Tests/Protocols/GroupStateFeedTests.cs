@@ -102,7 +102,7 @@ public sealed class GroupStateFeedTests
         Assert.Equal("", Take(feed, subscription));
     }
 
-    /// <summary>Tests thousands of clients that subscribe after a network problem, while other clients change their states.</summary>
+    /// <summary>Simulates many clients that subscribe after a network problem, while other clients change their states.</summary>
     [Fact]
     public void Take_ManySubscribersAndFewChanges_SharesOneSnapshot()
     {
@@ -128,7 +128,7 @@ public sealed class GroupStateFeedTests
     }
 
     /// <summary>
-    /// Without a new snapshot, each further part would copy all remaining states while it holds the lock of the feed.
+    /// Without a new snapshot, each further call of Take would copy all remaining states under the lock of the feed.
     /// </summary>
     [Fact]
     public void Take_ManyChangesWhilePartsRemain_ContinuesWithNewSnapshot()

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests the continuation and the end of group state subscriptions. The tests drive the pumps of the connections.</summary>
+/// <summary>Tests how group state subscriptions continue and end. The tests run the pumps of the connections themselves.</summary>
 public sealed class GroupStateSubscriptionTests
 {
     static readonly JsonProtocol _protocol = new();

@@ -246,7 +246,7 @@ public sealed class GroupStateTests
         await JsonClient.FailsAsync(client, 2, "Forbidden");
         await JsonClient.SucceedsAsync(client, 0);
         await JsonClient.SucceedsAsync(client, 3);
-        // The permission to join does not include the permission to use states.
+        // The permission to join does not include the permission to subscribe to states.
         await JsonClient.FailsAsync(client, 4, "Forbidden");
     }
 
@@ -282,7 +282,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task GroupStateRequest_AckIdRepeated_IsDuplicateUnlessFirstOneFailed()
+    public async Task GroupStateRequest_AckIdRepeated_IsDuplicateUnlessFirstRequestFailed()
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);

@@ -220,7 +220,7 @@ public sealed class RecoveryRaceTests
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
 
-        // The socket stays open until the request ends.
+        // The blocked disconnect filter keeps the request and its socket open, so read only the close frame.
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         Assert.Equal((1008, ReliableClient.Refused), await ReadCloseAsync(transport));
         await filter.Entered;
@@ -242,7 +242,7 @@ public sealed class RecoveryRaceTests
         client.Disconnect();
         await _clock.WaitsAsync();
 
-        // First, a reconnect claims the session. The old request ends only after the new request has replaced it.
+        // First, a reconnect claims the session. The old request ends only after the new request has replaced the old request.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
         Assert.False(HasEnded(context));
         connection.Session.OnTakenOver("token");

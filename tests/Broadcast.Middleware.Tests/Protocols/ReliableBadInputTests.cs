@@ -98,7 +98,7 @@ public sealed class ReliableBadInputTests
     [InlineData("""{"sequenceId":1}""")]
     [InlineData("deeply nested")]
     [InlineData("deeply nested acknowledgement")]
-    public async Task Request_Invalid_EndsOnlyItsOwnSession(string text)
+    public async Task Request_Invalid_EndsOnlySessionOfSender(string text)
     {
         if (text == "deeply nested") text = new string('[', 10_000) + new string(']', 10_000);
         if (text == "deeply nested acknowledgement") text = $$"""{"type":"sequenceAck","ackId":1,"x":{{new string('[', 10_000) + new string(']', 10_000)}},"sequenceId":1}""";

@@ -186,7 +186,7 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        // The lost answers came between the messages that the server now sends again.
+        // The client loses the answers between these messages. After the reconnect, the server sends only the messages again.
         await app.PublishToAsync(Recipients.Connection(client.Id), "0");
         await client.HearsAsync("0");
         await client.SayAsync(
@@ -202,7 +202,7 @@ public sealed class ReliableRecoveryTests
 
         await again.HearsAsync("0", "1", "2");
         await JsonClient.HearsNothingElseAsync(again.Transport);
-        // A repeated request is a duplicate on the new transport, because it has already taken effect.
+        // The request took effect on the old transport. So the repeated request is a duplicate on the new transport.
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
         await JsonClient.FailsAsync(again.Transport, 7, "Duplicate");
         await JsonClient.HearsNothingElseAsync(again.Transport);
@@ -341,7 +341,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_PublisherWithoutEcho_Succeeds()
+    public async Task Reconnect_After100000MessagesWithoutEcho_ResumesSession()
     {
         const int Messages = 100_000, Batch = 1_000;
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
@@ -352,7 +352,7 @@ public sealed class ReliableRecoveryTests
         {
             await client.Transport.SendAsync(batch);
             await JsonClient.HearsNothingElseAsync(client.Transport);
-            // One heartbeat passes between the disconnect and the reconnect.
+            // A heartbeat passes after every tenth batch.
             if (sent % (10 * Batch) == 0) _clock.Advance(TimeSpan.FromSeconds(3));
         }
 
@@ -366,7 +366,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_OwnMessagesSinceLastHeartbeat_Succeeds()
+    public async Task Reconnect_OwnMessagesSinceLastHeartbeat_ResumesSession()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedBytes = 16 * 1024);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -379,9 +379,9 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_OwnMessagesOverLimit_SucceedsAfterTwoHeartbeats()
+    public async Task Reconnect_OwnMessagesOverLimit_ResumesSessionAfterTwoHeartbeats()
     {
-        // A log keeps MaxBacklogBytes for readers, plus MaxUnacknowledgedBytes.
+        // A log keeps MaxBacklogBytes for slow readers and another MaxUnacknowledgedBytes for resends.
         await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => (options.MaxBacklogBytes, options.MaxUnacknowledgedBytes) = (64 * 1024, 16 * 1024));
         await using var client = await ReliableClient.OpenAsync(app);
@@ -411,7 +411,7 @@ public sealed class ReliableRecoveryTests
         client.Disconnect();
         await _clock.WaitsAsync();
 
-        // While the connection has no request, it keeps its properties.
+        // The connection keeps its properties while it has no request.
         Assert.Equal(("/ws", "ann"), (connection.HomeGroup, connection.UserId));
         Assert.Equal("ann", connection.User.Identity is { IsAuthenticated: true } ? connection.UserId : null);
         var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), ("X-Line", "2")]);

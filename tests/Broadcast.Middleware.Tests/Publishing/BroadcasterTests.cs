@@ -69,7 +69,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Publish_Everyone_ReachesEveryUrlAlsoPrivateRooms()
+    public async Task Publish_Everyone_ReachesEveryUrlIncludingPrivateRooms()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder =>
@@ -193,7 +193,7 @@ public sealed partial class BroadcasterTests
     [InlineData(new byte[] { 0xC3 })]
     [InlineData(new byte[] { 0xED, 0xA0, 0x80 })]
     [InlineData(new byte[] { 0xC0, 0x80 })]
-    public async Task Publish_TextNotUtf8_Throws(byte[] payload)
+    public async Task Publish_InvalidUtf8Text_Throws(byte[] payload)
     {
         await using var app = await InMemoryApp.StartAsync();
         await RefusedAsync(app, new Message(payload, MessageType.Text), "UTF-8");

@@ -66,7 +66,7 @@ public sealed partial class JsonOptionsTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task PublishValue_WithKey_SetsKeyAndJson(bool withTypeInfo)
+    public async Task PublishValue_WithKey_SetsKeyAndIsJson(bool withTypeInfo)
     {
         var broadcaster = Substitute.For<IBroadcaster>();
         broadcaster.SerializerOptions.Returns(JsonSerializerOptions.Default);

@@ -194,7 +194,7 @@ public sealed class MessageIdTests
     [InlineData('\uD800', 1, false, "an unpaired surrogate")]
     [InlineData('\uD800', 2, false, "an unpaired surrogate")]
     [InlineData('\uDC00', 2, false, "an unpaired surrogate")]
-    public async Task Publish_InvalidId_ThrowsAndHarmsNoOtherMessage(char character, int length, bool isTransient, string problem)
+    public async Task Publish_InvalidId_ThrowsAndDoesNotAffectNextMessage(char character, int length, bool isTransient, string problem)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var ann = await RawClient.OpenAsync(app);
@@ -224,7 +224,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public void PublishedIds_ReleasedAndClaimedAgain_IsRememberedForItsOwnWindow()
+    public void PublishedIds_ReleasedAndClaimedAgain_KeepsSecondClaimForFullWindow()
     {
         var time = new FakeTimeProvider();
         var ids = new PublishedIds(100, time);
@@ -232,7 +232,7 @@ public sealed class MessageIdTests
         ids.Release(RecipientsKind.User, "u", "id", released);
         time.Advance(TimeSpan.FromSeconds(40));
         Assert.True(Claim(out _));
-        // The item of the released claim expires, but the second claim stays.
+        // The entry of the released claim expires, but the second claim stays.
         time.Advance(TimeSpan.FromSeconds(40));
         Assert.False(Claim(out _));
         time.Advance(TimeSpan.FromSeconds(40));
@@ -301,7 +301,8 @@ public sealed class MessageIdTests
         Assert.False((await one.Broadcaster.PublishAsync(message, recipients, Token)).IsDuplicate);
         Assert.True((await one.Broadcaster.PublishAsync(message, recipients, Token)).IsDuplicate);
         await one.Broadcaster.PublishAsync("end", Recipients.Group("/b"), cancellationToken: Token);
-        // The client is in two of the groups, and the retry reaches only one of them. The node does not send the second copy to the client.
+        // The client is a member of /ws and /b. The retry publishes the message to /b, but the node does not send the
+        // message to this client again.
         Assert.Equal("end", (await ann.ReadFrameAsync()).Text);
     }
 

@@ -25,7 +25,7 @@ public sealed class SeveralGroupsTests
         var shared = EntryMetadata.WithCommit(null, commit);
         var sequence = clock.Next();
         lock (one.Gate) one.AppendLocked(message, shared, sequence);
-        // The uncommitted message must also not be the last message of an earlier run.
+        // A run of earlier messages must not contain the uncommitted message.
         Assert.True(reader.TryTake(long.MaxValue, out var before));
         Assert.Equal(1, before.Messages);
         Assert.False(reader.TryTake(long.MaxValue, out _));

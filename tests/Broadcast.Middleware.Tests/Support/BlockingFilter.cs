@@ -9,13 +9,13 @@ public enum Stage
 
 public enum Blocking
 {
-    /// <summary>The filter waits for a task that does not complete.</summary>
+    /// <summary>The filter awaits a task until the test releases the filter.</summary>
     Task,
 
     /// <summary>The filter blocks its thread.</summary>
     Thread,
 
-    /// <summary>The filter waits until its request is aborted.</summary>
+    /// <summary>The filter waits until the connection is aborted.</summary>
     UntilAborted,
 }
 
@@ -47,7 +47,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     public void Dispose()
     {
         Release();
-        // Wait for the end of the filter, because its thread would otherwise use a disposed event.
+        // Wait until the filter has returned. Otherwise, the thread of the filter could use a disposed event.
         if (_entered.Task.IsCompleted) _left.Task.Wait(Eventually.Patience);
         _threadReleased.Dispose();
     }

@@ -47,8 +47,8 @@ sealed class BroadcastApp : IAsyncDisposable
         bool choosesSends = false)
     {
         if (!choosesSends) TestPass.AssertRunsTwice();
-        // The tests start more than a thousand apps. To watch configuration files and to record debug messages would
-        // need more CPU time than many tests.
+        // The tests start more than a thousand apps. To watch configuration files and to record debug messages of the
+        // framework would need more CPU time than many tests need.
         var builder = WebApplication.CreateSlimBuilder(["--hostBuilder:reloadConfigOnChange=false"]);
         builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug)
             .AddFilter("Microsoft", LogLevel.Information).AddFilter("System", LogLevel.Information);
@@ -142,7 +142,8 @@ sealed class BroadcastApp : IAsyncDisposable
     public ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _isDisposed, true)) return default;
-        // End the disconnected connections, because the server would otherwise wait one second for their requests.
+        // Stop the app first, so that the sessions of disconnected clients end. Otherwise, the server would wait one
+        // second for their requests.
         _app.Lifetime.StopApplication();
         return _app.DisposeAsync();
     }

@@ -3,7 +3,7 @@ using System.Net.Sockets;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>TCP connections of test clients.</summary>
+/// <summary>Opens and resets the TCP connections of test clients.</summary>
 static class ClientSockets
 {
     /// <summary>Opens a TCP connection to the app.</summary>

@@ -3,12 +3,12 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Compresses and decompresses messages with the streams of .NET (RFC 7692, section 7.2).</summary>
+/// <summary>Compresses and decompresses messages with <see cref="DeflateStream"/> (RFC 7692, section 7.2).</summary>
 static class Deflate
 {
     static readonly byte[] _tail = [0x00, 0x00, 0xFF, 0xFF];
 
-    /// <summary>Returns the compressed payload of a message, without the tail.</summary>
+    /// <summary>Returns the compressed payload of a message, without the last four bytes (RFC 7692, section 7.2.1).</summary>
     public static byte[] Compress(ReadOnlySpan<byte> payload, CompressionLevel level = CompressionLevel.Optimal)
     {
         var output = new MemoryStream();

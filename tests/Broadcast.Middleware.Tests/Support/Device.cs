@@ -49,7 +49,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
     public Task CloseAsync(WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure, string? reason = "bye") =>
         socket.CloseOutputAsync(status, reason, TestContext.Current.CancellationToken);
 
-    /// <summary>Waits until the connection's pump has started all its queued work.</summary>
+    /// <summary>Waits until the connection's pump has run the work that was queued before this call.</summary>
     public Task SettleAsync() => PumpBarrier.PassAsync(((Connection)connection).Writer.Pump);
 
     public void Dispose() => socket.Dispose();

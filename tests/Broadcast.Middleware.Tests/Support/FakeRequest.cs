@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A fake request that records whether it was aborted.</summary>
+/// <summary>A fake transport that records whether the server aborted the transport.</summary>
 sealed class FakeRequest : ConnectionTransport
 {
     volatile bool _isAborted;

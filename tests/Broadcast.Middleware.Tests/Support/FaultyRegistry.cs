@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A wrapper of the default registry. A test can make its calls refuse or throw.</summary>
+/// <summary>A wrapper of the default registry. A test can change the results of calls, or let the calls throw.</summary>
 sealed class FaultyRegistry : IConnectionRegistry
 {
     readonly ConnectionRegistry _inner = new();

@@ -17,7 +17,7 @@ sealed class Http2Client : IDisposable
         _invoker = new HttpMessageInvoker(new SocketsHttpHandler { ConnectCallback = ConnectAsync });
     }
 
-    /// <summary>Opens a WebSocket with the framework's own client.</summary>
+    /// <summary>Opens a WebSocket with <see cref="ClientWebSocket"/>.</summary>
     public async Task<ClientWebSocket> OpenAsync(string path = "/ws")
     {
         var webSocket = new ClientWebSocket();

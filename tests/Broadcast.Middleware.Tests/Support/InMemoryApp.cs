@@ -106,7 +106,7 @@ sealed class InMemoryApp : IAsyncDisposable
         return (served, await NewConnectionAsync(Registry, before));
     }
 
-    /// <summary>Connects and waits until the connection receives published messages.</summary>
+    /// <summary>Connects and waits until the connection can receive published messages.</summary>
     public async Task<Device> ConnectAsync(string path = "/ws", string? user = null, IConnectionRegistry? registry = null)
     {
         registry ??= Registry;

@@ -62,7 +62,8 @@ sealed class Listener
     }
 
     /// <summary>
-    /// Asserts that these messages arrived and that the connection was then closed because of a loss.
+    /// Asserts that these messages arrived and that the server then closed the connection because the cluster lost
+    /// messages.
     /// </summary>
     public void AssertLost(params int[] numbers)
     {

@@ -38,7 +38,7 @@ sealed class ManualSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IV
         Writes++;
         if (IsWriting) Violation ??= "Two writes at once.";
         if (Closed is not null) Violation ??= "A write after the close frame.";
-        if (HasFailed) Violation ??= "A write after one that failed.";
+        if (HasFailed) Violation ??= "A write after a failed write.";
         var mode = Mode;
         if (mode == WriteMode.Throws)
         {
@@ -57,7 +57,7 @@ sealed class ManualSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IV
     {
         if (IsWriting) Violation ??= "The close frame in the middle of a write.";
         if (Closed is not null) Violation ??= "Two close frames.";
-        if (HasFailed) Violation ??= "A close frame after a write that failed.";
+        if (HasFailed) Violation ??= "A close frame after a failed write.";
         Closed = status;
         return Task.CompletedTask;
     }
@@ -66,7 +66,7 @@ sealed class ManualSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IV
     {
         if (!IsWriting) return;
         IsWriting = false;
-        if (Hash(_writing.Span) != _hash) Violation ??= "The memory changed while it was written.";
+        if (Hash(_writing.Span) != _hash) Violation ??= "The memory changed during the write.";
         _writing = default;
         _write.SetResult(true);
     }

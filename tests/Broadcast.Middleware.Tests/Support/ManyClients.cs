@@ -36,7 +36,10 @@ sealed class ManyClients : IAsyncDisposable
         return new(sockets);
     }
 
-    /// <summary>Each client reads a close frame as its first frame, answers it, and waits for the end of its socket.</summary>
+    /// <summary>
+    /// The first <paramref name="count"/> clients each read and answer a close frame, and wait until the server closes
+    /// the socket.
+    /// </summary>
     public async Task<IReadOnlyCollection<ReceivedClose>> AnswerCloseFramesAsync(int count) =>
         await Task.WhenAll(_sockets.Take(count).Select(AnswerCloseFrameAsync));
 

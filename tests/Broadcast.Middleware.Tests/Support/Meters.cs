@@ -4,7 +4,7 @@ using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Listens to the meter of one app. Create it before the first client connects.</summary>
+/// <summary>Listens to the meter of one app. Create this object before the first client connects.</summary>
 sealed class Meters : IDisposable
 {
     public const string Connections = "broadcast.connections", Ended = "broadcast.connections.ended", Refused = "broadcast.handshakes.refused",

@@ -19,7 +19,7 @@ sealed record ModelFilter(SubscriptionFilter? Filter, Func<int, bool> Accepts)
     /// <summary>Returns the tags of a message. One message in seven has no tags.</summary>
     public static MessageTags? TagsOf(int number) => HasNoTags(number) ? null : Tags[number % 4];
 
-    /// <summary>Returns a filter for two numbers in three, and no filter for the others.</summary>
+    /// <summary>Returns <see cref="None"/> for every third number, and a filter for all other numbers.</summary>
     public static ModelFilter Choose(int how) => how % 3 == 0 ? None : Filters[how / 3 % Filters.Length];
 
     static bool HasNoTags(int number) => number % 7 == 0;

@@ -2,7 +2,10 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A manual clock that counts the waits for a reconnect. Only these waits create timers with the given duration.</summary>
+/// <summary>
+/// A manual clock that counts the waits for a reconnect. Only these waits create timers with the duration
+/// <see cref="Timeout"/>.
+/// </summary>
 sealed class RecoveryClock : FakeTimeProvider
 {
     public static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
@@ -19,7 +22,7 @@ sealed class RecoveryClock : FakeTimeProvider
         return timer;
     }
 
-    /// <summary>Waits until this many waits have started.</summary>
+    /// <summary>Waits until at least <paramref name="waits"/> sessions or clients have started to wait.</summary>
     public Task WaitsAsync(int waits = 1) => Eventually.True(() => Waits >= waits);
 
     public void Expire() => Advance(Timeout);

@@ -39,7 +39,7 @@ sealed class ReliableClient : IAsyncDisposable
         return client;
     }
 
-    /// <summary>Opens a transport, asks for the connection, and completes the handshake.</summary>
+    /// <summary>Opens a transport, requests to resume the connection, and completes the handshake.</summary>
     public static Task<RawClient> AskAsync(
         BroadcastApp app, string? id, string? token, string path = "/ws", params (string Name, string? Value)[] headers)
     {
@@ -49,7 +49,7 @@ sealed class ReliableClient : IAsyncDisposable
 
     /// <summary>Reconnects on a new transport with the connection ID and the token.</summary>
     /// <param name="app">The app to connect to.</param>
-    /// <param name="token">Replaces the newest token.</param>
+    /// <param name="token">The token. Null uses the token of this client.</param>
     public async Task<ReliableClient> ReconnectAsync(BroadcastApp app, string? token = null) =>
         await ReconnectAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
 
@@ -81,7 +81,7 @@ sealed class ReliableClient : IAsyncDisposable
 
     public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Transport, messages);
 
-    /// <summary>Acknowledges the given sequence ID, or the last one.</summary>
+    /// <summary>Acknowledges the given sequence ID, or the last received sequence ID.</summary>
     public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
 
     /// <summary>Acknowledges a sequence ID and waits until the server has processed the acknowledgement.</summary>

@@ -18,7 +18,10 @@ sealed class Revalidator : IConnectionRevalidator
 
     public int TimesAsked(string userId) => _asked.Count(asked => asked == userId);
 
-    /// <summary>Releases the delayed answers. When this method completes, the connections have scheduled the next call.</summary>
+    /// <summary>
+    /// Waits for <paramref name="count"/> delayed answers, and releases these answers. Then the connections have
+    /// scheduled their next calls.
+    /// </summary>
     public async Task AnswerAsync(int count)
     {
         await Eventually.True(() => _held.Count == count);

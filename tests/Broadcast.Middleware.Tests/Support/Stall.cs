@@ -45,6 +45,6 @@ static class Stall
         }
     }
 
-    /// <summary>Returns true if the frame is one of these messages.</summary>
+    /// <summary>Returns true if the frame is a message of <see cref="FillAsync"/>.</summary>
     public static bool IsFiller(ServerFrame frame) => frame.Payload.Length == FillMessage;
 }

@@ -13,7 +13,8 @@ sealed class UnobservedExceptions : IDisposable
     public UnobservedExceptions() => TaskScheduler.UnobservedTaskException += Note;
 
     /// <summary>
-    /// Fails if an exception passed through this library. Ignores other exceptions, because tests that run at the same time may cause them.
+    /// Fails if the stack trace of an exception contains this library. Ignores other exceptions, because tests that run
+    /// at the same time may cause them.
     /// </summary>
     public void AssertNoneOfOurs()
     {

@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Testing;
 
-/// <summary>Tests the clients and the faults of a host of the test kit.</summary>
+/// <summary>Tests the clients of a <see cref="BroadcastTestHost"/>, and the errors for wrong use of the test kit.</summary>
 public sealed class BroadcastTestHostTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -42,7 +42,7 @@ public sealed class BroadcastTestHostTests
     }
 
     [Fact]
-    public async Task Connect_Options_ReachServer()
+    public async Task Connect_HeadersUserAndAddressSet_ReachServer()
     {
         var (header, user) = ("", "");
         await using var host = await StartAsync(broadcast: broadcast => broadcast.UseConnect((context, next) =>
@@ -95,7 +95,7 @@ public sealed class BroadcastTestHostTests
     }
 
     [Fact]
-    public async Task StructuredClient_Requests_ReturnResultsInOrder()
+    public async Task StructuredClient_Requests_DeliverMessagesOrThrowWithErrorName()
     {
         await using var host = await StartAsync(
             builder => builder.Services.AddSingleton<IGroupAuthorizer>(new Rules((group, _) => group == "g")),
@@ -108,7 +108,7 @@ public sealed class BroadcastTestHostTests
         await ann.SendToGroupAsync("g", "hi");
         var message = await bob.ReceiveAsync();
         Assert.Equal(("g", "ann", "text", "hi"), (message.Group, message.FromUserId, message.DataType, message.Data));
-        // The client keeps the copy that arrives before the answer.
+        // The client keeps the copy of its own message that arrives before the acknowledgement.
         Assert.Equal("hi", await ann.ReceiveTextAsync());
         await ann.SendEventAsync("hello", "");
         Assert.Equal("world", await ann.ReceiveTextAsync());
@@ -149,7 +149,8 @@ public sealed class BroadcastTestHostTests
         await using var host = await StartAsync(options: options => options.SendTimeout = TimeSpan.FromSeconds(10));
         var stalled = await host.ConnectAsync(options: new() { ReceiveBufferBytes = 1 });
         await host.Broadcaster.PublishAsync(new byte[64 * 1024], cancellationToken: Token);
-        // A beat of the server can come before the write stalls. So advance the clock until the server has noticed the stall.
+        // A heartbeat of the server can come before the write stalls. So advance the clock until the server has noticed
+        // the stall.
         await Eventually.True(() =>
         {
             host.Time.Advance(TimeSpan.FromSeconds(5));
@@ -195,7 +196,10 @@ public sealed class BroadcastTestHostTests
         Assert.Throws<ArgumentOutOfRangeException>(() => host.Timeout = TimeSpan.Zero);
     }
 
-    /// <summary>A pong can overtake messages. So without a marker, some of these calls would miss a message.</summary>
+    /// <summary>
+    /// ReceiveNothingAsync waits for a marker message. Without a marker, some calls would miss a message, because a
+    /// pong can overtake messages.
+    /// </summary>
     [Fact]
     public async Task ReceiveNothing_MessagePublishedBefore_AlwaysFails()
     {
@@ -262,12 +266,12 @@ public sealed class BroadcastTestHostTests
     {
         await using var host = await StartAsync();
         host.Timeout = TimeSpan.FromMilliseconds(1);
-        // The short timeout can also end the connect.
+        // The short timeout can also end the connection attempt.
         await Assert.ThrowsAsync<TimeoutException>(async () => await (await host.ConnectAsync()).ReceiveAsync());
     }
 
     [Fact]
-    public async Task Time_OwnTimeProvider_ThrowsWithFix()
+    public async Task Time_AppRegistersTimeProvider_ThrowsAndNamesTimeProvider()
     {
         await using var host = await StartAsync(builder => builder.Services.AddSingleton(TimeProvider.System));
         Assert.Contains("TimeProvider", Assert.Throws<InvalidOperationException>(() => host.Time).Message, StringComparison.Ordinal);

@@ -2,7 +2,9 @@ using Broadcast.Middleware.Contracts;
 
 namespace Broadcast.Middleware.Tests.Testing;
 
-/// <summary>Tests that a backplane of the test kit without a fault follows the rules of every backplane.</summary>
+/// <summary>
+/// Tests that a <see cref="FaultyBackplane"/> without faults fulfills the contract of <see cref="IBackplane"/>.
+/// </summary>
 public sealed class FaultyBackplaneContractTests : BackplaneContract
 {
     readonly InMemoryCluster _cluster = new();

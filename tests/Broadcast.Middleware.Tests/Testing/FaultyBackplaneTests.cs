@@ -10,7 +10,7 @@ public sealed class FaultyBackplaneTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Outage_MissedMessage_LosesOnlyItsGroup()
+    public async Task Outage_MessageMissed_ClosesOnlyClientsOfThatGroup()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -32,7 +32,7 @@ public sealed class FaultyBackplaneTests
     }
 
     [Fact]
-    public async Task Members_ChangedDuringOutage_ChangeAfterOutage()
+    public async Task Member_LeavesDuringOutage_IsRemovedAfterOutage()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -50,7 +50,7 @@ public sealed class FaultyBackplaneTests
     }
 
     [Fact]
-    public async Task Kill_Node_DropsItsClientsAndMembers()
+    public async Task KillAsync_Node_DropsClientsAndMembersOfThatNode()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -85,7 +85,7 @@ public sealed class FaultyBackplaneTests
     }
 
     [Fact]
-    public async Task Backplane_HostWithoutCluster_ThrowsWithFix()
+    public async Task Backplane_HostWithoutCluster_ThrowsAndNamesClusterParameter()
     {
         await using var host = await BroadcastTestHost.StartAsync(cancellationToken: Token);
         Assert.Contains("'cluster'", Assert.Throws<InvalidOperationException>(() => host.Backplane).Message, StringComparison.Ordinal);

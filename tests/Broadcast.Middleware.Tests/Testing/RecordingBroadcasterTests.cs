@@ -5,7 +5,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Testing;
 
-/// <summary>Tests the broadcaster and the connection of the test kit, and unit tests of filters.</summary>
+/// <summary>Tests <see cref="RecordingBroadcaster"/>, <see cref="TestConnection"/> and <see cref="FilterTest"/>.</summary>
 public sealed class RecordingBroadcasterTests
 {
     readonly RecordingBroadcaster _broadcaster = new();
@@ -137,7 +137,7 @@ public sealed class RecordingBroadcasterTests
 
     /// <summary>A test need not dispose the broadcaster.</summary>
     [Fact]
-    public async Task Broadcaster_NoReference_IsCollected()
+    public async Task RecordingBroadcaster_NoReference_IsGarbageCollected()
     {
         var broadcaster = await UseAsync();
         await Eventually.True(() =>
@@ -155,7 +155,7 @@ public sealed class RecordingBroadcasterTests
     }
 
     [Fact]
-    public async Task Publish_MessageId_SecondIsDuplicate()
+    public async Task Publish_SameMessageIdTwice_SecondIsDuplicate()
     {
         var message = Message.FromText("x") with { Id = "7" };
         Assert.False((await _broadcaster.PublishAsync(message, cancellationToken: Token)).IsDuplicate);
@@ -174,7 +174,7 @@ public sealed class RecordingBroadcasterTests
     }
 
     [Fact]
-    public async Task FilterContext_SubstituteConnection_WorksWithRecorder()
+    public async Task FilterContext_SubstituteConnection_RecordingBroadcasterRecordsCalls()
     {
         var connection = Substitute.For<IBroadcastConnection>();
         connection.Id.Returns("c1");
@@ -188,7 +188,7 @@ public sealed class RecordingBroadcasterTests
     }
 
     [Fact]
-    public async Task FilterContext_TestConnectionAndSubstituteBroadcaster_WorkTogether()
+    public async Task FilterContext_TestConnection_SubstituteBroadcasterReceivesJoin()
     {
         var broadcaster = Substitute.For<IBroadcaster>();
         var context = new MessageContext(new TestConnection { Id = "c1" }, broadcaster, Message.FromText("x"));
@@ -198,7 +198,7 @@ public sealed class RecordingBroadcasterTests
     }
 
     [Fact]
-    public async Task FilterTest_FirstMessageSetsUser_ChangesConnection()
+    public async Task FilterTest_FilterSetsUserFromFirstMessage_ConnectionHasUser()
     {
         var test = new FilterTest(new TokenFilter());
         Assert.False(await test.ConnectAsync(null, "wrong"));
@@ -225,7 +225,7 @@ public sealed class RecordingBroadcasterTests
     }
 
     [Fact]
-    public async Task FilterTest_ConnectFilterSetsReplayAndFilter_RecordsThem()
+    public async Task FilterTest_ConnectFilterSetsProperties_RecordsReplayAndFilter()
     {
         var filter = SubscriptionFilter.TagEquals("region", "eu");
         var test = new FilterTest(new ReplayFilter(filter));

@@ -19,7 +19,9 @@ public sealed class HandoverListenerTests : IDisposable
         _abandoned.Dispose();
     }
 
-    /// <summary>For example, the configuration of the endpoint has changed.</summary>
+    /// <summary>
+    /// Kestrel disposes a listener while the app runs if, for example, the configuration of the endpoint changes.
+    /// </summary>
     [Fact]
     public async Task Dispose_AppRuns_DoesNotWaitForConnections()
     {
@@ -48,7 +50,7 @@ public sealed class HandoverListenerTests : IDisposable
     }
 
     [Fact]
-    public async Task Dispose_ConnectionNeverEnds_GivesUp()
+    public async Task Dispose_WaitIsAbandoned_DisposesInnerListener()
     {
         _listener.Retain();
         await _stopping.CancelAsync();
@@ -58,7 +60,7 @@ public sealed class HandoverListenerTests : IDisposable
 
         await disposing.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         Assert.True(IsInnerDisposed());
-        // The connection ends later.
+        // The late end of the connection must not throw.
         _listener.Release();
     }
 

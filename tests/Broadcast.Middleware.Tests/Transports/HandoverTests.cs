@@ -78,7 +78,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Handshake_MessagesInSamePacket_LosesNothing()
+    public async Task Handshake_MessagesInSamePacket_LosesNoMessage()
     {
         await using var app = await StartAsync();
         for (var round = 0; round < 100; round++)
@@ -99,7 +99,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task RequestObjects_AfterHandover_AreNotInMemory()
+    public async Task HttpContext_AfterHandover_IsGarbageCollected()
     {
         var requests = new Requests();
         await using var app = await StartAsync(requests);
@@ -160,7 +160,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Stop_ConnectionsWereHandedOver_ClosesThemBeforeServerStops()
+    public async Task Stop_ConnectionsWereHandedOver_ClosesConnectionsBeforeServerStops()
     {
         var requests = new Requests();
         await using var app = await StartAsync(requests);
@@ -183,7 +183,9 @@ public sealed class HandoverTests
         foreach (var client in clients) await client.DisposeAsync();
     }
 
-    /// <summary>A server that stops cancels the reads of open requests. The handover can come after this moment.</summary>
+    /// <summary>
+    /// When a server stops, it cancels the reads of open requests. The handover can come after this cancellation.
+    /// </summary>
     [Fact]
     public async Task Stop_DuringConnectFilter_KeepsConnectionUntilDrain()
     {
@@ -207,7 +209,7 @@ public sealed class HandoverTests
         await entered.Task.WaitAsync(Eventually.Patience, Token);
 
         var stopping = app.StopAsync();
-        // The server closes an idle connection at the moment at which it cancels the reads of open requests.
+        // The server closes idle connections when it cancels the reads of open requests. So this end proves the cancellation.
         await idle.ReadEndAsync();
         release.SetResult();
 
@@ -239,7 +241,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Server_KeepAliveRequestsBeforeHandshake_AnswersThem()
+    public async Task KeepAliveRequests_BeforeHandshake_AreAnswered()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -256,7 +258,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task AddBroadcast_AppHasOwnTransport_DoesNotReplaceIt()
+    public async Task AddBroadcast_AppHasOwnTransport_KeepsThatTransport()
     {
         await using var app = await StartAsync(configure: static builder => builder.Services.AddSingleton<IConnectionListenerFactory, OwnTransport>());
         await using var client = await RawClient.OpenAsync(app);

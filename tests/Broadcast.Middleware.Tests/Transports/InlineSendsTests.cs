@@ -106,7 +106,7 @@ public sealed class InlineSendsTests
     [InlineData("GET /pieces HTTP/1.1", "close")]
     [InlineData("GET /pieces?declared=true HTTP/1.1", "close")]
     [InlineData("GET /pieces HTTP/1.0", null)]
-    public async Task Transport_AfterLastAnswer_EndsAfterItsLastByte(string requestLine, string? connection)
+    public async Task Transport_ClosesAfterAnswer_EndsAfterLastByteOfAnswer(string requestLine, string? connection)
     {
         var body = Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(2 * Mega));
         await using var app = await StartAsync(body);
@@ -148,7 +148,7 @@ public sealed class InlineSendsTests
     [InlineData(HttpProtocols.Http1, false)]
     [InlineData(HttpProtocols.Http1, true)]
     [InlineData(HttpProtocols.Http2, false)]
-    public async Task Disconnects_DuringBroadcast_DoNotAffectOtherConnections(HttpProtocols protocols, bool stalls)
+    public async Task Messages_OtherClientsReset_ReachRemainingClients(HttpProtocols protocols, bool stalls)
     {
         const int Messages = 1_000, Size = 2_000;
         using var unobserved = new UnobservedExceptions();
@@ -325,7 +325,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task UseInlineSends_ConnectionAlreadyAborted_IsNoError()
+    public async Task UseInlineSends_ConnectionAlreadyAborted_LogsNoError()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -346,7 +346,7 @@ public sealed class InlineSendsTests
         }
         catch (SocketException)
         {
-            // The reset can arrive before the connect of the client has completed.
+            // The reset can arrive before the client has connected.
         }
 
         await app.StopAsync();
@@ -549,7 +549,7 @@ public sealed class InlineSendsTests
 
         public int Running => Volatile.Read(ref _running);
 
-        /// <summary>Writes the body in pieces of different sizes. Writes some pieces through the pipe.</summary>
+        /// <summary>Writes the body in pieces of different sizes, through Body or BodyWriter of the response.</summary>
         public async Task ServePiecesAsync(HttpContext context)
         {
             var start = Number("start") ?? 0;

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Tests.Transports;
 
-/// <summary>Tests the memory of inline writers.</summary>
+/// <summary>Tests how much memory an inline writer allocates and keeps.</summary>
 public sealed class InlineWriterMemoryTests
 {
     [Fact]
@@ -25,7 +25,7 @@ public sealed class InlineWriterMemoryTests
             {
                 loopback.Write(received.Length);
                 var flush = loopback.Writer.FlushAsync(CancellationToken.None);
-                if (!flush.IsCompletedSuccessfully) Assert.Fail("The flush waits.");
+                if (!flush.IsCompletedSuccessfully) Assert.Fail("The flush has not completed synchronously.");
                 flush.GetAwaiter().GetResult();
                 loopback.Read(received);
             }

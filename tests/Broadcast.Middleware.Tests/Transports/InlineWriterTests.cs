@@ -188,7 +188,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task NextFlush_AfterFlushCancelledByToken_WaitsForBytesOfBoth()
+    public async Task Flush_PreviousFlushCanceledByToken_WaitsForBytesOfBothFlushes()
     {
         using var cancellation = new CancellationTokenSource();
         var first = _loopback.Stall(cancellation.Token);
@@ -207,7 +207,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Flush_AlreadyCancelledToken_SendsNoBytes()
+    public async Task Flush_AlreadyCanceledToken_SendsNoBytes()
     {
         _loopback.Write(10);
 
@@ -219,7 +219,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Flush_TokenCancelledAfterCompletion_ChangesNothing()
+    public async Task Flush_TokenCanceledAfterCompletion_DoesNotAffectNextFlush()
     {
         using var cancellation = new CancellationTokenSource();
         var first = _loopback.Stall(cancellation.Token);
@@ -294,7 +294,7 @@ public sealed class InlineWriterTests : IDisposable
         await _loopback.ReadToEndAsync();
     }
 
-    /// <summary>A pipe allows writes while a flush is pending. Connection handlers of an app may rely on this.</summary>
+    /// <summary>A pipe allows writes while a flush is pending. Connection handlers of an app may rely on this behavior.</summary>
     [Fact]
     public async Task Write_WhileFlushIsPending_IsKept()
     {
@@ -344,8 +344,8 @@ public sealed class InlineWriterTests : IDisposable
     [Fact]
     public async Task GetMemory_AfterAbandonedFlushFilledBuffer_HasSpace()
     {
-        // The test cannot observe the moment in which the system sends the last byte. The system usually sends this
-        // byte before the next step.
+        // The test cannot observe the moment in which the operating system sends the last byte. The operating system
+        // usually sends this byte before the next step.
         for (var round = 0; round < 100; round++)
         {
             // More than half of the buffer contains unsent bytes. The writer therefore does not move these bytes, and they fill the buffer.
@@ -356,7 +356,7 @@ public sealed class InlineWriterTests : IDisposable
             await _loopback.ReadRestAsync();
             await Task.Yield();
 
-            Assert.False(Writer.GetMemory().IsEmpty, "There is no room.");
+            Assert.False(Writer.GetMemory().IsEmpty, "GetMemory returned no space.");
 
             Assert.Equal((false, false), await ResultAsync(Writer.WriteAsync(_loopback.Next(100), Token)));
             await _loopback.ReadRestAsync();
@@ -600,7 +600,7 @@ public sealed class InlineWriterTests : IDisposable
 
     static (bool IsCanceled, bool IsCompleted) Now(ValueTask<FlushResult> flush)
     {
-        Assert.True(flush.IsCompletedSuccessfully, "The flush waits.");
+        Assert.True(flush.IsCompletedSuccessfully, "The flush has not completed synchronously.");
         return (flush.Result.IsCanceled, flush.Result.IsCompleted);
     }
 

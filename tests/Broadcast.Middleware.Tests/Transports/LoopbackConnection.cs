@@ -61,7 +61,7 @@ sealed class LoopbackConnection : IDisposable
         while (count > 0)
         {
             var memory = Writer.GetMemory(hint?.Invoke(count) ?? 1);
-            Assert.False(memory.IsEmpty, "There is no room.");
+            Assert.False(memory.IsEmpty, "GetMemory returned no space.");
             var bytes = Math.Min(count, memory.Length);
             WritePattern(memory.Span[..bytes]);
             Writer.Advance(bytes);

@@ -8,7 +8,7 @@ namespace WebDemo.Tests;
 public sealed class ClusterPresenceTests
 {
     [Fact]
-    public async Task Presence_NodeKilled_RemovesItsMembersWithin15Seconds()
+    public async Task Presence_NodeKilled_RemovesMembersOfThatNodeWithin15Seconds()
     {
         await using var cluster = await TwoNodeCluster.StartAsync();
         using var watcher = await cluster.One.ConnectAsync("/rooms/blue/presence");
@@ -26,7 +26,7 @@ public sealed class ClusterPresenceTests
     }
 
     [Fact]
-    public async Task Presence_NodeStops_RemovesItsMembersBeforeNodeTimeout()
+    public async Task Presence_NodeStops_RemovesMembersOfThatNodeBeforeNodeTimeout()
     {
         await using var cluster = await TwoNodeCluster.StartAsync();
         using var watcher = await cluster.One.ConnectAsync("/rooms/rolling/presence");
@@ -40,7 +40,7 @@ public sealed class ClusterPresenceTests
         var stopping = cluster.Two.StopAsync();
         await bob.AssertClosedAsync(WebSocketCloseStatus.EndpointUnavailable);
         await bob.CloseOutputAsync(WebSocketCloseStatus.EndpointUnavailable, null, TestContext.Current.CancellationToken);
-        // NodeTimeout is 12 seconds, so NodeTimeout cannot cause a change within 10 seconds.
+        // NodeTimeout is 12 seconds, so this timeout cannot remove a member within 10 seconds.
         var removed = await watcher.NextPresenceChangeAsync(static (_, name) => name is null)
             .WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
         Assert.Equal((bobsId, null), removed);

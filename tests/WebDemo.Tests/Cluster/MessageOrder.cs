@@ -12,7 +12,7 @@ static class MessageOrder
         {
             foreach (var (first, second) in segment.Zip(segment.Skip(1)))
             {
-                // If a message is missing, repeated or reordered, a message has different neighbors in different segments.
+                // A missing, repeated or reordered message gives other messages different neighbors in two segments.
                 if (!next.TryAdd(first, second)) Assert.Equal((first, next[first]), (first, second));
                 if (!previous.TryAdd(second, first)) Assert.Equal((previous[second], second), (first, second));
             }

@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace WebDemo.Tests;
 
-/// <summary>The names that the publishers and receivers of <see cref="RollingRestartTests"/> share.</summary>
+/// <summary>
+/// The group and the message format that the publishers and receivers of <see cref="RollingRestartTests"/> share.
+/// </summary>
 static class MessageStream
 {
     public const string Group = "stream";

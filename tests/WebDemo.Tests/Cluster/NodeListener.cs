@@ -21,7 +21,7 @@ sealed class NodeListener : IDisposable
 
     public List<string> Messages { get; } = [];
 
-    /// <summary>Returns the close code of the node, or null after the end of the stream.</summary>
+    /// <summary>Completes with the close code of the node, or with null after the end of the stream.</summary>
     public Task<WebSocketCloseStatus?> Completed { get; }
 
     public static async Task<NodeListener> JoinAsync(DemoServer node)

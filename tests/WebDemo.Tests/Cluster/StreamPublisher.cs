@@ -4,7 +4,7 @@ namespace WebDemo.Tests;
 
 /// <summary>Publishes numbered messages, one at a time. Does not repeat a publish that fails.</summary>
 /// <param name="name">The name of the publisher, which each message contains.</param>
-/// <param name="publish">Publishes a text. Returns true if the server acknowledges it.</param>
+/// <param name="publish">Publishes a text. Returns true if the server acknowledges the text.</param>
 sealed class StreamPublisher(string name, Func<string, Task<bool>> publish)
 {
     static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(Effort.Factor > 1 ? 10 : 20);

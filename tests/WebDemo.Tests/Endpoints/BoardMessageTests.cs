@@ -2,7 +2,9 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the messages that /board accepts. The class needs its own server, because a server has only one board.</summary>
+/// <summary>
+/// Tests that /board rejects invalid messages. The class needs its own server, because a server has only one board.
+/// </summary>
 public sealed class BoardMessageTests(DemoServer server) : IClassFixture<DemoServer>
 {
     const string InvalidMessage =

@@ -22,7 +22,7 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
         using var later = await server.ConnectAsync("/board");
         foreach (var type in new[] { "stroke", "cursor", "you" }) Assert.Equal(type, (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
 
-        // A cursor that leaves the board is not retained. The end of the connection has the same effect.
+        // The board removes a retained cursor when the cursor leaves the board, and when its client disconnects.
         await one.SendTextAsync("""{"type":"cursor"}""");
         await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());

@@ -11,7 +11,8 @@ namespace WebDemo.Tests;
 public sealed class CompressionTests(CompressionTests.CompressingServer server, BrowserFixture browser)
     : IClassFixture<CompressionTests.CompressingServer>, IClassFixture<BrowserFixture>
 {
-    // Each client sends the first message, waits for both messages of the group, and prints the extension and both texts.
+    // Each client sends the first message and waits for two messages. Then the client prints the extension, the number of
+    // received bytes, and both texts.
     const string WsClient = """
         import WebSocket from "ws";
         const socket = new WebSocket(process.argv[1]);

@@ -8,7 +8,7 @@ namespace WebDemo.Tests;
 public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
 {
     [Fact]
-    public async Task Input_Right_MovesOnlyItsPlayer()
+    public async Task Input_LeftThenRight_MovesOnlyPlayerOfSender()
     {
         using var ann = await ConnectAsync("Ann");
         var annNumber = JsonSerializer.Deserialize<ushort>(await ann.ReceiveTextAsync());
@@ -34,7 +34,7 @@ public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Input_TooLong_ClosesItsConnection()
+    public async Task Input_TooLong_ClosesSenderWithMessageTooBig()
     {
         using var ann = await ConnectAsync("Ann");
         await ann.SendBinaryAsync(1, 2, 3);

@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
 {
     [Fact]
-    public async Task Clients_StartedStoppedAndAbandoned_AreCounted()
+    public async Task LoadClients_StartedStoppedOrWithoutViewer_AreCounted()
     {
         using (var viewer = await server.ConnectAsync("/load"))
         {
@@ -20,7 +20,8 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
             await viewer.CloseNormallyAsync();
         }
 
-        // Without a viewer, the clients stop. The server may notice the end of a viewer after the next one has connected.
+        // Without a viewer, the clients stop. The server may notice the disconnect of the first viewer only after another
+        // viewer has connected.
         for (var wanted = 10; wanted > 0;)
         {
             using var other = await server.ConnectAsync("/load");

@@ -9,7 +9,7 @@ namespace WebDemo.Tests;
 public sealed class MembersTests(DemoServer server)
 {
     [Fact]
-    public async Task Send_WithToken_ArrivesWithNameOfToken()
+    public async Task Send_WithToken_ArrivesWithNameFromToken()
     {
         using var ann = await ConnectAsync(await LogInAsync("Ann"));
         await ann.SendTextAsync("Ben: hello");

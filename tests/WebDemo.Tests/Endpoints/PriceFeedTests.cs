@@ -23,15 +23,15 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
-    public async Task Connect_FirstClient_StartsWithOnePriceOfEachSymbol()
+    public async Task Connect_FirstOrSecondClient_StartsWithOnePriceOfEachSymbol()
     {
         await using var own = await DemoServer.CreateAsync();
         for (var client = 0; client < 2; client++)
         {
             using var socket = await own.ConnectAsync("/prices");
             var symbols = new HashSet<string>();
-            // The feed repeats a symbol only after the other 49 symbols. So without retained prices, the later clients
-            // would receive the first 50 symbols in two rounds.
+            // The feed repeats a symbol only after the other 49 symbols. So without retained prices, the first 50
+            // prices of a client could belong to two rounds and repeat a symbol.
             for (var i = 0; i < 50; i++) symbols.Add((await socket.ReceiveJsonAsync()).GetProperty("symbol").GetString()!);
             Assert.Equal(50, symbols.Count);
         }
@@ -52,7 +52,7 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
-    public async Task Filter_OneSymbol_ReceivesOnlyItsPrices()
+    public async Task Filter_SymbolsAndMarket_ReceivesOnlyMatchingPrices()
     {
         using var socket = await server.ConnectAsync("/prices?filter=symbol%20in%20(FJORD,%20MAPLE)%20and%20market%20!=%20north");
         var symbols = new HashSet<string>();

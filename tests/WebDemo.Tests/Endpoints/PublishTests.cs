@@ -113,7 +113,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Post_InvalidTransientValue_IsRejected()
+    public async Task Post_InvalidTransientValue_ReturnsBadRequestWithFix()
     {
         var (status, text) = await PostAsync("/publish?transient=maybe", new StringContent("hello"));
         Assert.Equal(HttpStatusCode.BadRequest, status);
@@ -143,7 +143,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Post_InvalidUtf8_IsRejected()
+    public async Task Post_InvalidUtf8_ReturnsBadRequestWithReason()
     {
         var (status, text) = await PostAsync("/publish", new ByteArrayContent([(byte)'a', 0xC3]));
         Assert.Equal(HttpStatusCode.BadRequest, status);

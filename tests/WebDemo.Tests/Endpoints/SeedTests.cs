@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class SeedTests(DemoServer server)
 {
     [Fact(Timeout = 120_000)]
-    public async Task PythonClients_OneClientSends_BothReceive()
+    public async Task PythonClients_OneClientSends_BothClientsReceiveMessage()
     {
         var problem = await PythonClient.FindProblemAsync();
         Assert.SkipUnless(problem is null, problem ?? "");

@@ -20,7 +20,7 @@ public sealed class TelemetryTests
         var message = await collector.WaitForSpanAsync(static span => span is { Scope: "Broadcast", Name: "process /ws" });
         // The price feed publishes without a request, so its spans have no parent.
         var publish = await collector.WaitForSpanAsync(static span => span is { Scope: "Broadcast", Name: "publish", ParentSpanId.Length: > 0 });
-        // The root of the other trace is the request.
+        // The HTTP request is the root of the trace that contains the publish.
         var request = await collector.WaitForSpanAsync(span => span.SpanId == publish.ParentSpanId);
         Assert.Equal(("Microsoft.AspNetCore", publish.TraceId, ""), (request.Scope, request.TraceId, request.ParentSpanId));
         Assert.Equal("", message.ParentSpanId);

@@ -22,7 +22,8 @@ public sealed class BrowserFixture : IAsyncDisposable
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
     ];
 
-    // Most tests of the chat page connect it themselves. The page does not connect if the user has disconnected this tab.
+    // Most tests of the chat page start the connection themselves. The page does not connect if the user has disconnected this
+    // tab.
     const string StayDisconnectedScript = "if (location.protocol === 'http:') sessionStorage.setItem('chat-disconnected', 'true')";
 
     readonly Lazy<Task<IPlaywright>> _playwright;

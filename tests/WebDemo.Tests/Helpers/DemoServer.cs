@@ -32,7 +32,7 @@ public sealed class DemoServer : IAsyncLifetime
 
     public ValueTask InitializeAsync() => StartAsync();
 
-    /// <summary>Starts a server with the default settings.</summary>
+    /// <summary>Creates and starts a server. Each setting is a command-line argument.</summary>
     public static async Task<DemoServer> CreateAsync(params IEnumerable<string> settings)
     {
         var server = new DemoServer();

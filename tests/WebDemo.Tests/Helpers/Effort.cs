@@ -3,8 +3,8 @@ using System.Globalization;
 namespace WebDemo.Tests;
 
 /// <summary>
-/// The effort of the long tests. With BROADCAST_TEST_EFFORT=20, these tests are up to 20 times as long. The default is
-/// 1.
+/// The factor by which the environment variable BROADCAST_TEST_EFFORT extends the long tests. With
+/// BROADCAST_TEST_EFFORT=20, these tests are up to 20 times as long. The default is 1.
 /// </summary>
 static class Effort
 {

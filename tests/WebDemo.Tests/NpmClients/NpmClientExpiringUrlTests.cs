@@ -15,7 +15,8 @@ namespace WebDemo.Tests;
 /// <summary>Tests the published npm client with URLs that expire, like URLs with a token in the query string.</summary>
 public sealed class NpmClientExpiringUrlTests
 {
-    // The published client ends its recovery attempts after 30 seconds.
+    // The published client repeats a recovery for up to 30 seconds. A connect within this limit shows that the client
+    // did not wait so long.
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(15);
 
     [Fact]

@@ -16,7 +16,7 @@ namespace WebDemo.Tests;
 
 /// <summary>
 /// Tests the published npm client with tokens that expire after 60 seconds. The clock of the server is virtual, so the
-/// tests do not wait for the tokens.
+/// tests do not wait until a token expires.
 /// </summary>
 public sealed class NpmClientRefreshTests : IAsyncDisposable
 {
@@ -57,7 +57,7 @@ public sealed class NpmClientRefreshTests : IAsyncDisposable
     }
 
     [Fact]
-    public async Task NoRefresh_TokenExpires_DisconnectsClient()
+    public async Task Token_ExpiresWithoutRefresh_DisconnectsClient()
     {
         var app = await StartAsync();
         await using var client = await ConnectAsync(new Uri(app.Urls.Single()), NpmClient.Plain);

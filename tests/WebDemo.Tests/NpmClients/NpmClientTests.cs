@@ -74,7 +74,7 @@ public sealed class NpmClientTests(DemoServer server)
     }
 
     [Theory, MemberData(nameof(Protocols))]
-    public async Task Call_RejectedByServer_ThrowsWithReason(string protocol)
+    public async Task Call_RejectedByServer_ThrowsWithErrorName(string protocol)
     {
         await using var ann = await ConnectAsync(protocol, NoRetries);
         Assert.Equal("BadRequest", (await Assert.ThrowsAsync<NpmClientException>(() => ann.CallAsync("sendEvent", "greet", "hello", "text"))).Name);

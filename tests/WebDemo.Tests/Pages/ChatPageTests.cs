@@ -11,7 +11,7 @@ namespace WebDemo.Tests;
 public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
 {
     [Fact]
-    public async Task Chat_TwoBrowsers_ShowsMessagesAndCount()
+    public async Task Chat_TwoPages_ShowMessagesAndConnectionCount()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann");
         await using var ben = await browser.OpenChatAsync(server, "Ben");
@@ -28,7 +28,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     }
 
     [Fact]
-    public async Task SelectRoom_OtherRoom_ShowsOnlyItsMessages()
+    public async Task SelectRoom_OtherRoom_ShowsOnlyMessagesOfThatRoom()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann");
         await using var ben = await browser.OpenChatAsync(server, "Ben", "/rooms/green");

@@ -11,7 +11,7 @@ namespace WebDemo.Tests;
 public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer development, BrowserFixture browser)
     : IClassFixture<DashboardPageTests.DevelopmentServer>
 {
-    // The name of a group comes from the path of a URL, in which a slash would stay encoded.
+    // This text has no slash, because the group name comes from the path of a URL. In this path, a slash would stay encoded.
     const string Hostile =
         """'"><img src=x onerror="window.executed=true"><svg onload="window.executed=true"><script>window.executed=true""";
 
@@ -61,7 +61,7 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         await Expect(ui.Locator("#group-title")).ToHaveTextAsync("/rooms/keyboard");
         await Expect(ui.Locator("#messages pre").First).ToHaveTextAsync(new Regex("ready"));
 
-        // A click on the group has filled in the name of the group.
+        // The form already contains the name of the selected group.
         await PressTabUntilAsync(ui, "#text");
         await keyboard.TypeAsync("hello");
         await PressTabUntilAsync(ui, "#publish button");
@@ -77,7 +77,7 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         await client.AssertClosedAsync(WebSocketCloseStatus.NormalClosure);
         await Expect(ui.Locator("#close output")).ToHaveTextAsync(new Regex("is closing with close code 1000"));
 
-        // The server answers with a problem, and the page shows it.
+        // The server answers with a problem, and the page shows this problem.
         await keyboard.PressAsync("Enter");
         await Expect(ui.Locator("#close output")).ToHaveTextAsync(new Regex("^No connection has this ID|is closing"));
     }
@@ -101,7 +101,7 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
     [InlineData(1280, ColorScheme.Dark)]
     [InlineData(390, ColorScheme.Light)]
     [InlineData(320, ColorScheme.Dark)]
-    public async Task Page_EachWindow_FitsAndHasNoAccessibilityProblem(int width, ColorScheme colors)
+    public async Task Page_EachWidthAndColorScheme_FitsWindowAndHasNoAxeViolation(int width, ColorScheme colors)
     {
         var group = $"/rooms/{new string('w', 120)}-{width}-{colors}";
         using var client = await Server.ConnectAsync(group);
@@ -132,7 +132,7 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
     {
         var page = await browser.OpenAsync(new((server ?? Server).Url, "/broadcast"), window: window);
         await Expect(page.Page.Locator("#state")).ToHaveTextAsync("Connected");
-        // The first answers have filled the lists.
+        // Wait until the first answers of the server have filled the lists.
         await Expect(page.Page.Locator("#nodes li")).ToHaveCountAsync(1);
         await Expect(page.Page.Locator("#groups li").First).ToBeVisibleAsync();
         return page;
@@ -153,7 +153,9 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         Assert.Fail($"The key Tab does not reach {selector}.");
     }
 
-    /// <summary>A demo in the environment Development, in which the dashboard needs no policy on the same computer.</summary>
+    /// <summary>
+    /// A demo in the environment Development. In this environment, requests from the same computer need no authorization.
+    /// </summary>
     public sealed class DevelopmentServer : IAsyncLifetime
     {
         public DemoServer? Server { get; private set; }

@@ -15,7 +15,7 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
     public async Task Drawer_OpenedByKeyboard_ShowsRealSourceAndFrames(string page)
     {
         await using var ann = await browser.OpenAsync(new(server.Url, page));
-        // Without a token, the members page leads to the log in page. That page has no WebSocket.
+        // Without a token, the members page redirects to the login page. The login page has no WebSocket.
         var shown = page == "members.html" ? "login.html" : page;
         if (page != shown) await ann.Page.WaitForURLAsync($"**/{shown}");
         var button = ann.Page.GetByRole(AriaRole.Button, new() { Name = "Code and frames of this page" });
@@ -43,7 +43,7 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public void PageFile_Each_HasAtMost60LinesOfCode() =>
+    public void PageFile_InPagesFolder_HasAtMost60LinesOfCode() =>
         Assert.All(DemoSource.PageFiles, static path => Assert.InRange(DemoSource.CountCodeLines(path), 1, MaxPageLines));
 
     static async Task AssertShowsSourceAsync(ILocator drawer, string page, string side)

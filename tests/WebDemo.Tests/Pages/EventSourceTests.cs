@@ -42,7 +42,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         var publishing = Task.Run(async () =>
         {
-            // The proxy relays small chunks, so the publisher must not be faster.
+            // The proxy relays small chunks, so the publisher must not be faster than the proxy.
             using var pace = new PeriodicTimer(TimeSpan.FromMilliseconds(5));
             for (; !stop.IsCancellationRequested; published++)
             {
@@ -97,7 +97,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
             await next(context);
             context.Close((WebSocketCloseStatus)4001, "removed");
         });
-        // The browser reports other statuses, such as 403, as errors of the page.
+        // Reject with a normal close, because the browser reports HTTP statuses such as 403 as errors of the page.
         app.MapBroadcast("/rejected").UseConnect(static (context, _) =>
         {
             context.Close(WebSocketCloseStatus.NormalClosure);

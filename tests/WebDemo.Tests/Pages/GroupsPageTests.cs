@@ -8,7 +8,7 @@ namespace WebDemo.Tests;
 public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
-    public async Task Send_ToGroup_ReachesOnlyItsMembers()
+    public async Task Send_ToGroup_ReachesOnlyMembersOfThatGroup()
     {
         await using var ann = await OpenAsync("Ann", "send-blue");
         await using var ben = await OpenAsync("Ben", "send-blue");

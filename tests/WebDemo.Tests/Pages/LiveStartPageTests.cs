@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
 {
     [Fact]
-    public async Task StartPage_TwoVisitors_ShowsFiguresAndCursorOfOther()
+    public async Task StartPage_TwoVisitors_ShowsFiguresAndCursorOfOtherVisitor()
     {
         await using var ann = await OpenAsync("Ann");
         await using (var ben = await OpenAsync("Ben"))

@@ -17,7 +17,7 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Market_Selected_ShowsOnlyItsSymbols()
+    public async Task Market_Selected_ShowsOnlySymbolsOfThatMarket()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
         var all = await ann.Page.Locator(".tile b").AllInnerTextsAsync();
@@ -38,7 +38,7 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Chart_SymbolSelected_ShowsItsPrices()
+    public async Task Chart_SymbolSelected_ShowsPricesOfThatSymbol()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
         foreach (var name in new[] { "MAPLE", "FJORD" })

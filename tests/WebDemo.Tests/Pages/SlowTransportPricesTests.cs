@@ -15,7 +15,7 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
     /// The throttling of Chromium is not suitable, because its buffers and the buffers of the system hold more than a minute of prices.
     /// </remarks>
     [Fact(Timeout = 240_000)]
-    public async Task Prices_SlowTransport_ShowsRecentPricesWithoutDelayOfOtherPages()
+    public async Task Prices_OnSlowTransport_StayRecentAndDoNotDelayOtherPages()
     {
         await using var proxy = new ThrottlingProxy(server.Url);
         proxy.Start();
@@ -25,7 +25,7 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
         proxy.BytesPerSecond = SlowBytesPerSecond;
         var start = (await slow.GetPriceAgesAsync()).Now;
 
-        // Wait until each shown price is newer than this moment after the start of the test.
+        // Wait until each shown price was published more than this number of milliseconds after the start.
         await slow.Page.WaitForFunctionAsync(
             "until => [...document.querySelectorAll('.tile')].every(tile => tile.dataset.time > until)", start + Milliseconds, new() { Timeout = 150_000 })
             .WaitAsync(TestContext.Current.CancellationToken);

@@ -1,6 +1,9 @@
 namespace WebDemo.Tests;
 
-/// <summary>Tests a browser that requests subprotocols. The browser closes the connection if the answer contains none of them.</summary>
+/// <summary>
+/// Tests a browser that requests subprotocols. The browser closes the connection if the answer contains none of the requested
+/// subprotocols.
+/// </summary>
 public sealed class SubprotocolTests(BrowserFixture browser)
 {
     [Fact]

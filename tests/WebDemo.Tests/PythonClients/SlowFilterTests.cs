@@ -6,7 +6,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the Python package websockets, which closes a connection that does not answer its pings.</summary>
+/// <summary>
+/// Tests the Python package websockets. Its client closes the connection if the server does not answer pings.
+/// </summary>
 public sealed class SlowFilterTests
 {
     const string Client = """

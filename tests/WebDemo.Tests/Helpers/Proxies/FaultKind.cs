@@ -6,7 +6,7 @@ enum FaultKind
     /// <summary>Client and server get a TCP reset. Data in transit is lost.</summary>
     Reset,
 
-    /// <summary>Client and server get a normal TCP end in the middle of a message.</summary>
+    /// <summary>Client and server get a normal TCP close (FIN) in the middle of a message.</summary>
     End,
 
     /// <summary>The proxy drops all data. After the delay, client and server get a TCP reset.</summary>

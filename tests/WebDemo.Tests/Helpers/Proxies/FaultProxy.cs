@@ -8,7 +8,10 @@ namespace WebDemo.Tests;
 /// </summary>
 /// <param name="server">The server.</param>
 /// <param name="faults">The faults. Connections after the last fault stay intact.</param>
-/// <param name="delay">The delay of faults with a delay.</param>
+/// <param name="delay">
+/// Returns a task that completes after the delay of <see cref="FaultKind.Silence"/> or
+/// <see cref="FaultKind.ServerReset"/>.
+/// </param>
 sealed class FaultProxy(Uri server, IEnumerable<Fault> faults, Func<Task> delay) : TcpProxy(server)
 {
     const int ChunkBytes = 4096;
@@ -59,7 +62,7 @@ sealed class FaultProxy(Uri server, IEnumerable<Fault> faults, Func<Task> delay)
 
         protected override void OnEnd(Socket to)
         {
-            // The fault of a broken connection closes its sockets.
+            // The fault itself closes the sockets of a broken connection.
             if (!_isBroken) base.OnEnd(to);
         }
 
