@@ -24,8 +24,8 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
 
         // The board removes a retained cursor when the cursor leaves the board, and when its client disconnects.
         await one.SendTextAsync("""{"type":"cursor"}""");
-        await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
+        await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
         Assert.False((await later.ReceiveJsonAsync()).TryGetProperty("x", out _));
         Assert.Equal(3, (await later.ReceiveJsonAsync()).GetProperty("x").GetInt32());
         two.Abort();
