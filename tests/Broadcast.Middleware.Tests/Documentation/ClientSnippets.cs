@@ -19,9 +19,9 @@ static class DocumentedListener
                 while (await ReceiveAsync(socket, cancellationToken) is { } text) await onMessage(text);
                 if (socket.CloseStatus is WebSocketCloseStatus.NormalClosure or WebSocketCloseStatus.PolicyViolation) return;
             }
-            catch (WebSocketException)
+            catch (Exception exception) when (exception is WebSocketException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
             {
-                // The network or the server is down.
+                // The network or the server is down. After KeepAliveTimeout, ReceiveAsync throws an OperationCanceledException.
             }
 
             var delay = Math.Min(30, Math.Pow(2, attempt)) * (0.5 + (Random.Shared.NextDouble() / 2));

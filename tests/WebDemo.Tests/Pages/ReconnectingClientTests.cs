@@ -61,6 +61,32 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
     }
 
     [Theory]
+    [InlineData("connect")]
+    [InlineData("follow")]
+    public async Task Client_ServerIsAlwaysSilent_ConnectsAgainEachTime(string client)
+    {
+        await using var app = await StartAsync(static options => { });
+        await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        await window.Page.EvaluateAsync("""
+            async client => {
+                const clients = await import('/clients.js');
+                window.ends = 0;
+                window.WebSocket = class extends WebSocket {
+                    constructor(...parameters) {
+                        super(...parameters);
+                        this.addEventListener('close', () => ends++);
+                    }
+                };
+                const url = `ws://${location.host}/ws`;
+                if (client === 'connect') clients.connect(url, () => {}, { silence: 1000 });
+                else clients.follow(url, () => {}, () => {}, { silence: 1000 });
+            }
+            """, client);
+        // The server answers each close frame of the client with code 1000.
+        await window.Page.WaitForFunctionAsync("() => ends >= 3");
+    }
+
+    [Theory]
     [InlineData(1008)]
     [InlineData(4001)]
     public async Task Listen_FinalClose_DoesNotConnectAgain(int code)
