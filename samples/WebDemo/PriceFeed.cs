@@ -62,13 +62,13 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         foreach (var _ in _quotes) await PublishNextAsync(cancellationToken);
     }
 
-    /// <summary>Waits for the first member of the group, and publishes until the group is empty.</summary>
+    /// <summary>Waits for the first member of the group on any node, and publishes until the group is empty.</summary>
     async Task PublishWhileWatchedAsync(CancellationToken cancellationToken)
     {
         // The first presence change is the join of the first member.
         await presence.WatchAsync(Group, cancellationToken).FirstAsync(cancellationToken);
         using var timer = new PeriodicTimer(Tick, time);
-        while (broadcaster.Connections.CountGroupMembers(Group) > 0)
+        while (await presence.CountAsync(Group, cancellationToken) > 0)
         {
             await timer.WaitForNextTickAsync(cancellationToken);
             for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(cancellationToken);

@@ -52,6 +52,18 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
+    public async Task Feed_OnlyOtherNodeHasMembers_Publishes()
+    {
+        using var redis = new RedisServer();
+        await using var feed = await DemoServer.CreateAsync(redis.NodeSettings.Select(static setting => setting.Replace("--Prices=false", "--Prices=true", StringComparison.Ordinal)));
+        await using var other = await DemoServer.CreateAsync(redis.NodeSettings);
+        using var socket = await other.ConnectAsync("/prices");
+
+        // The client first receives the retained price of each of the 50 symbols.
+        for (var i = 0; i < 70; i++) await socket.ReceiveTextAsync();
+    }
+
+    [Fact]
     public async Task Filter_SymbolsAndMarket_ReceivesOnlyMatchingPrices()
     {
         using var socket = await server.ConnectAsync("/prices?filter=symbol%20in%20(FJORD,%20MAPLE)%20and%20market%20!=%20north");
