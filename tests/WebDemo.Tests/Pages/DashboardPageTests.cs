@@ -96,6 +96,37 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         await Expect(page.Page.Locator("#state")).ToHaveTextAsync("Connected");
     }
 
+    [Fact]
+    public async Task Refresh_ServerDoesNotAnswer_SendsNoMoreRequests()
+    {
+        await using var page = await browser.OpenAsync(Server.Url);
+        await page.Page.Clock.InstallAsync();
+        // The page under test loads after the clock and the route are in place.
+        var (held, isHolding) = (new List<(IWebSocketRoute Page, int Id)>(), true);
+        await page.Page.RouteWebSocketAsync(new Regex("/ws$"), route =>
+        {
+            var server = route.ConnectToServer();
+            route.OnMessage(frame =>
+            {
+                var request = JsonDocument.Parse(frame.Text!).RootElement;
+                if (isHolding && request.GetProperty("type").GetString() == "nodes") held.Add((route, request.GetProperty("id").GetInt32()));
+                else server.Send(frame.Text!);
+            });
+        });
+        await page.Page.GotoAsync(new Uri(Server.Url, "/broadcast").AbsoluteUri);
+        await Expect(page.Page.Locator("#state")).ToHaveTextAsync("Connected");
+        await page.Page.Clock.RunForAsync(60_000);
+        Assert.Single(held);
+
+        // The server answers again: first with a problem, and then with the nodes.
+        isHolding = false;
+        held[0].Page.Send(JsonSerializer.Serialize(new { id = held[0].Id, type = "problem", text = "Redis is down." }));
+        await Expect(page.Page.Locator("#nodes-note")).ToHaveTextAsync("Redis is down.");
+        await page.Page.Clock.RunForAsync(6_000);
+        await Expect(page.Page.Locator("#nodes-note")).ToHaveTextAsync("");
+        await Expect(page.Page.Locator("#nodes li")).ToHaveCountAsync(1);
+    }
+
     [Theory]
     [InlineData(1280, ColorScheme.Light)]
     [InlineData(1280, ColorScheme.Dark)]

@@ -233,6 +233,7 @@ async function refreshGroup() {
 
 async function refreshNodes() {
   const { nodes } = await request({ type: "nodes" });
+  byId("nodes-note").textContent = "";
   sync(byId("nodes"), nodes, node => `${node.name} ${node.started}`, element => ({
     name: append(element, "span"), number: append(element, "span", "number"), details: append(element, "small"),
   }), (row, node) => {
@@ -251,11 +252,18 @@ async function attempt(work, note) {
   }
 }
 
-function refresh() {
-  if (document.hidden || socket?.readyState !== WebSocket.OPEN) return;
-  attempt(refreshGroups(), "groups-note");
-  attempt(refreshGroup(), "group-note");
-  attempt(refreshNodes(), "nodes-note");
+let isRefreshing = false;
+
+/** Refreshes the panels. Skips a refresh while the server still answers the last one, so that requests cannot pile up. */
+async function refresh() {
+  if (isRefreshing || document.hidden || socket?.readyState !== WebSocket.OPEN) return;
+  isRefreshing = true;
+  await Promise.all([
+    attempt(refreshGroups(), "groups-note"),
+    attempt(refreshGroup(), "group-note"),
+    attempt(refreshNodes(), "nodes-note"),
+  ]);
+  isRefreshing = false;
 }
 
 setInterval(refresh, REFRESH);
