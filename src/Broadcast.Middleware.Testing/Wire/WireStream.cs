@@ -67,7 +67,9 @@ abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken can
         while (await ReadLineAsync() is { Length: > 0 } line)
         {
             var colon = line.IndexOf(':', StringComparison.Ordinal);
-            headers.Add(line[..colon], line[(colon + 1)..].Trim());
+            var (name, value) = (line[..colon], line[(colon + 1)..].Trim());
+            // A server may send several lines with the same name, for example Set-Cookie.
+            headers[name] = headers.TryGetValue(name, out var earlier) ? $"{earlier}, {value}" : value;
         }
 
         return (status, headers);

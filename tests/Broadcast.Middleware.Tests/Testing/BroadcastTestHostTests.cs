@@ -62,6 +62,31 @@ public sealed class BroadcastTestHostTests
     }
 
     [Fact]
+    public async Task Connect_ResponseRepeatsHeader_KeepsAllValues()
+    {
+        await using var host = await StartAsync(map: app =>
+        {
+            app.Use((context, next) =>
+            {
+                context.Response.Headers.SetCookie = new(["a=1", "b=2"]);
+                return next(context);
+            });
+            app.MapBroadcast("/ws");
+            app.MapGet("/refused", static context =>
+            {
+                context.Response.Headers.WWWAuthenticate = new(["Bearer", "Basic"]);
+                context.Response.StatusCode = 401;
+                return Task.CompletedTask;
+            });
+        });
+        var client = await host.ConnectAsync();
+        await host.Broadcaster.PublishAsync("hello", cancellationToken: Token);
+        Assert.Equal("hello", await client.ReceiveTextAsync());
+        var refusal = await Assert.ThrowsAsync<BroadcastTestException>(() => host.ConnectAsync("/refused"));
+        Assert.Equal(401, refusal.StatusCode);
+    }
+
+    [Fact]
     public async Task Drop_AnyClient_DisconnectFilterSeesNoCloseCode()
     {
         var ends = System.Threading.Channels.Channel.CreateUnbounded<(WebSocketCloseStatus?, bool)>();
