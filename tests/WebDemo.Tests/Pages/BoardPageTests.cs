@@ -72,11 +72,31 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
         // A lifted finger has no position, so its cursor disappears.
         await Expect(ben.Page.Locator(".cursor")).ToHaveCountAsync(0);
 
-        Task TouchAsync(string type, params (double X, double Y)[] points) => touch.SendAsync("Input.dispatchTouchEvent", new Dictionary<string, object>
-        {
-            ["type"] = type,
-            ["touchPoints"] = points.Select(static point => new { x = point.X, y = point.Y }).ToArray(),
-        });
+        Task TouchAsync(string type, params (double X, double Y)[] points) => SendTouchAsync(touch, type, points);
+    }
+
+    [Fact]
+    public async Task Draw_SecondFingerTouchesAndLifts_ContinuesStroke()
+    {
+        await using var ann = await OpenAsync("Ann", new() { ViewportSize = new() { Width = 390, Height = 844 }, IsMobile = true, HasTouch = true });
+        var touch = await ann.Page.Context.NewCDPSessionAsync(ann.Page);
+        await TouchAsync("touchStart", await GetPointAsync(ann, 0.2, 0.5));
+        await TouchAsync("touchMove", await GetPointAsync(ann, 0.3, 0.5));
+        // Chromium lifts all fingers at once if it simulates touches, so the test creates the events of the second finger.
+        await ann.Page.EvaluateAsync("""
+            () => {
+                const second = { pointerId: 99, pointerType: 'touch', isPrimary: false, bubbles: true };
+                for (const type of ['pointerdown', 'pointerup', 'pointerleave']) document.getElementById('paper').dispatchEvent(new PointerEvent(type, second));
+            }
+            """);
+        // The page sends the positions of the first finger in the next frame.
+        await ann.Page.EvaluateAsync("() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))");
+        for (var x = 0.35; x < 0.8; x += 0.05) await TouchAsync("touchMove", await GetPointAsync(ann, x, 0.5));
+        await TouchAsync("touchEnd");
+        // The end of the test also asserts that the page reported no error.
+        await AssertStrokeIsShownAsync(ann);
+
+        Task TouchAsync(string type, params (double X, double Y)[] points) => SendTouchAsync(touch, type, points);
     }
 
     public ValueTask DisposeAsync() => _server.DisposeAsync();
@@ -97,6 +117,14 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
         for (var x = 0.25; x < 0.8; x += 0.05) await MoveMouseAsync(page, x, 0.5);
         await page.Page.Mouse.UpAsync();
     }
+
+    /// <summary>Sends a touch event. The points are the positions of all fingers that touch the screen.</summary>
+    static Task SendTouchAsync(ICDPSession session, string type, (double X, double Y)[] points) =>
+        session.SendAsync("Input.dispatchTouchEvent", new Dictionary<string, object>
+        {
+            ["type"] = type,
+            ["touchPoints"] = points.Select(static (point, index) => new { x = point.X, y = point.Y, id = index }).ToArray(),
+        });
 
     static async Task MoveMouseAsync(DemoPage page, double x, double y)
     {
