@@ -141,7 +141,8 @@ sealed class FilterPipeline
             return Task.CompletedTask;
         }
 
-        if (!context.IsUnchanged) _validator.ThrowIfInvalid(context.Message);
+        if (context.HasReceivedPayload) _validator.ThrowIfMetadataInvalid(context.Message);
+        else _validator.ThrowIfInvalid(context.Message);
         var publishing = _router.PublishAsync(context.Outcome, context.Recipients, CancellationToken.None);
         if (!publishing.IsCompletedSuccessfully) return AwaitAsync(context, publishing);
         context.OnPublished(publishing.Result);

@@ -70,9 +70,9 @@ public sealed class MessageContext : FilterContext
         OwnConnection is { } connection ? Recipients.Except(connection.Self) : Recipients.Except(Connection.Id);
 
     /// <summary>
-    /// True if no filter changed the type, the payload or <c>IsJson</c>. The server then does not validate the message.
+    /// True if no filter changed the type, the payload or <c>IsJson</c>. The server has already validated this payload.
     /// </summary>
-    internal bool IsUnchanged => Message.Type == _received.Type
+    internal bool HasReceivedPayload => Message.Type == _received.Type
         && Message.IsJson == _received.IsJson && Message.Payload.Equals(_received.Payload);
 
     /// <summary>The message to publish. The client stays the sender, even if a filter replaced the message.</summary>

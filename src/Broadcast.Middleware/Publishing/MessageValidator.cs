@@ -31,11 +31,7 @@ sealed class MessageValidator(int maxBytes)
                 nameof(message));
         }
 
-        if ((message.Key is not null || message.RemoveKey) && KeyProblem(message) is { } keyProblem)
-            throw new ArgumentException(keyProblem, nameof(message));
-
-        if (message.Id is { } id && IdProblem(id, message.IsTransient) is { } problem)
-            throw new ArgumentException(problem, nameof(message));
+        ThrowIfMetadataInvalid(message);
 
         // A receiver must close the connection if a text message is not valid UTF-8 (RFC 6455, section 8.1).
         if (message.Type == MessageType.Text && !Utf8.IsValid(message.Payload.Span))
@@ -51,6 +47,19 @@ sealed class MessageValidator(int maxBytes)
                 "IsJson is set, but the payload is not valid JSON text. Fix the payload, or clear IsJson.",
                 nameof(message));
         }
+    }
+
+    /// <summary>
+    /// Checks only the key, the ID and their flags. A filter can set these values without a change of the payload.
+    /// </summary>
+    /// <exception cref="ArgumentException">The message is invalid.</exception>
+    public void ThrowIfMetadataInvalid(Message message)
+    {
+        if ((message.Key is not null || message.RemoveKey) && KeyProblem(message) is { } keyProblem)
+            throw new ArgumentException(keyProblem, nameof(message));
+
+        if (message.Id is { } id && IdProblem(id, message.IsTransient) is { } problem)
+            throw new ArgumentException(problem, nameof(message));
     }
 
     static string? KeyProblem(in Message message)

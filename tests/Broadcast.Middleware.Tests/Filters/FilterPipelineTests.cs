@@ -355,6 +355,30 @@ public sealed class FilterPipelineTests
         Assert.Equal("x", await other.HearAsync());
     }
 
+    [Theory]
+    [InlineData("long ID")]
+    [InlineData("empty key")]
+    [InlineData("half of a surrogate pair as key")]
+    [InlineData("RemoveKey without key")]
+    public async Task MessageFilter_SetsInvalidMetadata_ClosesWithCode1011(string problem)
+    {
+        await using var app = await WithAsync((context, next) =>
+        {
+            context.Message = problem switch
+            {
+                "long ID" => context.Message with { Id = new('x', 129) },
+                "empty key" => context.Message with { Key = "" },
+                "half of a surrogate pair as key" => context.Message with { Key = "\ud800" },
+                _ => context.Message with { RemoveKey = true },
+            };
+            return next(context);
+        });
+        using var failing = await app.ConnectAsync();
+        await failing.SendAsync("x");
+        Assert.Equal(1011, (await failing.HearCloseAsync()).Status);
+        Assert.IsType<ArgumentException>(Assert.Single(app.Errors).Exception);
+    }
+
     [Fact]
     public async Task MessageFilter_SetsMessageWithoutType_ClosesWithCode1011()
     {
