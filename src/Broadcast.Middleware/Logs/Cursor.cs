@@ -341,6 +341,11 @@ sealed class Cursor
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
 
+    /// <summary>
+    /// True if the reader must still take the bytes of <see cref="TakeOpening"/>, also after the subscriber has left.
+    /// </summary>
+    public bool HasOpening => _options is { HasOpening: true };
+
     /// <summary>Returns the bytes to send before the first message. Later calls return empty memory.</summary>
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
 

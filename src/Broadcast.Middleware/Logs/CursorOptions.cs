@@ -38,6 +38,9 @@ sealed class CursorOptions
     /// <summary>Bytes to send before the first message.</summary>
     public ReadOnlyMemory<byte> Opening { get; init; }
 
+    /// <summary>True if the client has not received <see cref="Opening"/> yet.</summary>
+    public bool HasOpening => !_isOpeningTaken && !Opening.IsEmpty;
+
     /// <summary>Returns <see cref="Opening"/> for the first call, and empty memory for later calls.</summary>
     public ReadOnlyMemory<byte> TakeOpening()
     {

@@ -108,13 +108,15 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// Removes a cursor whose subscriber has left, unless the client may need messages of the cursor again.
+    /// Removes a cursor whose subscriber has left, unless the client still needs the opening or may need messages of the
+    /// cursor again.
     /// </summary>
     /// <returns>True if the reader has removed the cursor.</returns>
     public bool RemoveUnlessNeeded(int index)
     {
         var cursor = _cursors[index];
         if (_clock.HasTransientLogs) CheckTransientCursor(cursor);
+        if (cursor.HasOpening) return false;
         if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is true) return false;
         RemoveAt(index);
         return true;
@@ -430,7 +432,7 @@ sealed class LogReader
             // A leave first marks the cursor and then adds the cursor again. In between, the reader may have released
             // the cursor.
             if (cursor.IsReleased) continue;
-            if (IsClosed || cursor.HasLeft)
+            if (IsClosed || (cursor.HasLeft && !cursor.HasOpening))
             {
                 cursor.Release();
                 continue;

@@ -40,6 +40,22 @@ public sealed class LogReaderTests
         Assert.Empty(_reader.Cursors.ToArray());
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Read_LeaveBeforeFirstTurn_ReturnsOpeningOnce(bool checksBacklog)
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        var cursor = Add(log, new() { Opening = "opening"u8.ToArray() });
+        cursor.Leave(log);
+        Append(log, "1");
+        if (checksBacklog) Assert.False(_reader.IsBehindBy(0));
+        Assert.True(_reader.TryTake(long.MaxValue, out var run));
+        Assert.Equal("opening"u8, run.Frames.Span);
+        Assert.False(_reader.TryTake(long.MaxValue, out _));
+        Assert.Empty(_reader.Cursors.ToArray());
+    }
+
     [Fact]
     public void Read_UpToSequence_LeavesLaterMessages()
     {
@@ -147,11 +163,11 @@ public sealed class LogReaderTests
         Assert.True(acknowledgements.IsComplete);
     }
 
-    Cursor Add(MessageLog log)
+    Cursor Add(MessageLog log, CursorOptions? options = null)
     {
         lock (log.Gate)
         {
-            var cursor = new Cursor(log, _subscriber, null);
+            var cursor = new Cursor(log, _subscriber, null, options);
             _reader.Add(cursor);
             return cursor;
         }

@@ -74,6 +74,23 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
+    public async Task ConnectFilter_LeavesHomeGroup_ClientReceivesConnectedEvent()
+    {
+        await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+        {
+            await next(context);
+            await context.LeaveAsync(context.Connection.HomeGroup);
+        }));
+        // The leave races with the first turn of the pump.
+        for (var i = 0; i < 50; i++)
+        {
+            await using var client = await RawClient.ConnectAsync(app);
+            await client.HandshakeAsync("/ws", JsonClient.Offers());
+            await JsonClient.IdAsync(client);
+        }
+    }
+
+    [Fact]
     public async Task HomeGroup_LeftAndRejoined_SendsNoSecondConnectedEvent()
     {
         await using var app = await StartAsync();
