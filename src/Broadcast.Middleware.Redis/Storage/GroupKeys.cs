@@ -15,6 +15,10 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     public RedisKey State { get; } = start + ":s";
 
     /// <summary>A stream of batches. The ID of an entry is the offset of its last message.</summary>
+    /// <remarks>
+    /// The fields of an entry are the number of messages (c), the time (t), the tag (g), the body (b) and the tag of
+    /// the previous batch (p).
+    /// </remarks>
     public RedisKey Stream { get; } = start + ":h";
 
     /// <summary>

@@ -163,7 +163,8 @@ static class Scripts
         local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
         local at = string.format('%.0f', now)
         local tag = string.sub(redis.sha1hex(before .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]), 1, 16)
-        redis.call('XADD', KEYS[2], last .. '-0', 'c', ARGV[5], 't', at, 'g', tag, 'b', ARGV[7])
+        -- Other scripts expect the first four fields at these positions.
+        redis.call('XADD', KEYS[2], last .. '-0', 'c', ARGV[5], 't', at, 'g', tag, 'b', ARGV[7], 'p', before)
         redis.call('RPUSH', KEYS[3], last .. ' ' .. sum .. ' ' .. at)
 
         local keep, renewal = string.match(renewed or '', '^(%d+) (%d+)$')
@@ -324,8 +325,13 @@ static class Scripts
     ///      5  a new epoch, larger than the epoch of the node
     /// </code>
     /// <para>
-    /// Returns the last offset and the batches, beginning with the batch at the node's offset. Returns nothing if the
-    /// node cannot continue.
+    /// Returns the last offset and the batches, beginning with the batch at the node's offset. If the stream begins
+    /// with the next batch, the result begins with the next batch. Returns nothing if the node cannot continue.
+    /// </para>
+    /// <para>
+    /// The stream of a quiet group expires, and one large message can remove all earlier batches. Then the batch at the
+    /// node's offset is missing, although the node may need only later batches. Each batch has the tag of its previous
+    /// batch, so the script can still check the history of the node.
     /// </para>
     /// <para>
     /// Redis can return to an older state, for example after it restores an old snapshot or promotes an incomplete
@@ -357,6 +363,11 @@ static class Scripts
         end
         if not state[1] or state[1] > ARGV[1] then return false end
         if state[1] < ARGV[1] then return startEpoch() end
+        local function get(batch, name)
+          for i = 1, #batch[2], 2 do
+            if batch[2][i] == name then return batch[2][i + 1] end
+          end
+        end
         local last, at = tonumber(state[2]), tonumber(ARGV[2])
         local same = last >= at
         local batches = {}
@@ -368,14 +379,16 @@ static class Scripts
           local id = ARGV[2] .. '-0'
           batches = redis.call('XRANGE', KEYS[2], id, '+', 'COUNT', ARGV[4])
           if batches[1] and batches[1][1] == id then
-            for i = 1, #batches[1][2], 2 do
-              if batches[1][2][i] == 'g' then same = batches[1][2][i + 1] == ARGV[3] end
-            end
+            same = get(batches[1], 'g') == ARGV[3]
           else
-            -- Either the batch was trimmed, or no batch ends at the node's offset.
+            -- Either Redis no longer has the batch, or no batch ends at the node's offset.
             local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-            if not oldest or string.match(oldest[1], '^%d+') - oldest[2][2] >= at then return false end
-            same = false
+            local start = oldest and string.match(oldest[1], '^%d+') - oldest[2][2]
+            if not oldest or start > at then return false end
+            -- Older versions of this package store no previous tag.
+            local previous = get(oldest, 'p')
+            if start == at and not previous then return false end
+            same = start == at and previous == ARGV[3]
           end
         end
         if not same then return startEpoch() end

@@ -223,6 +223,27 @@ public sealed class EpochTests : RedisTest
     }
 
     /// <summary>
+    /// The stream begins after the last batch of the node. The previous tag of the first entry belongs to another batch.
+    /// </summary>
+    [Fact]
+    public async Task RedisRestore_OtherBatchBeforeStart_ReportsLossAndStartsNewEpoch()
+    {
+        var node = StartNode();
+        var start = await node.SubscribeAsync(Group);
+        await node.PublishAsync(Group, "1");
+        await node.WaitForMessagesAsync(Group, 1);
+        await using var connection = await Redis.ConnectAsync();
+        var transaction = connection.GetDatabase().CreateTransaction();
+        _ = transaction.KeyDeleteAsync([Keys.Stream, Keys.Index]);
+        _ = transaction.HashSetAsync(Keys.State, "g", "0123456789abcdef");
+        _ = UndeliveredMessage.PublishAsync(transaction, Keys, 1, "2");
+        Assert.True(await transaction.ExecuteAsync());
+        await node.WaitForLossAsync(Group);
+        Assert.Equal(["1"], node.GetReceivedTexts(Group));
+        Assert.InRange((await node.SubscribeAsync(Group)).Position.Epoch, start.Position.Epoch + 1, ulong.MaxValue);
+    }
+
+    /// <summary>
     /// A replica that still has an earlier epoch becomes the master. A client can have a position in the earlier epoch,
     /// after the messages of the replica. So the earlier epoch must not continue.
     /// </summary>

@@ -22,6 +22,86 @@ public sealed class GroupSubscriptionTests : RedisTest
         Assert.Equal(["1", "2"], node.GetReceivedTexts(Group));
     }
 
+    /// <summary>
+    /// In a quiet group, the stream expires, but the state of the group does not. The node then misses a message.
+    /// </summary>
+    [Fact]
+    public async Task FirstMessageAfterStreamExpires_LostOnChannel_IsFoundByCheck()
+    {
+        var node = StartNode();
+        await node.SubscribeAsync(Group);
+        await node.PublishAsync(Group, "1");
+        await node.WaitForMessagesAsync(Group, 1);
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        await database.KeyDeleteAsync([Keys.Stream, Keys.Index]);
+        await UndeliveredMessage.PublishAsync(database, Keys, 1, "2");
+        await WaitForMessagesWithoutLossAsync(node, 2);
+        Assert.Equal(["1", "2"], node.GetReceivedTexts(Group));
+    }
+
+    /// <summary>The node misses more batches than one read of the stream returns. The next batch shows the gap.</summary>
+    [Fact]
+    public async Task ManyMessagesAfterStreamExpires_LostOnChannel_AreDeliveredBeforeTheNext()
+    {
+        var node = StartNode(configure: options => options.CheckInterval = TimeSpan.FromMinutes(1));
+        await node.SubscribeAsync(Group);
+        await node.PublishAsync(Group, "0");
+        await node.WaitForMessagesAsync(Group, 1);
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        await database.KeyDeleteAsync([Keys.Stream, Keys.Index]);
+        for (var i = 1; i <= 40; i++) await UndeliveredMessage.PublishAsync(database, Keys, i, $"{i}", count: 2);
+        await node.PublishAsync(Group, "41");
+        await WaitForMessagesWithoutLossAsync(node, 82);
+        Assert.Equal(
+            [0, .. Enumerable.Range(1, 40).SelectMany(i => new[] { i, i }), 41],
+            node.GetReceivedTexts(Group).Select(int.Parse));
+        Assert.Equal(
+            Enumerable.Range(1, 82).Select(i => (long)i),
+            node.GetReceived(Group).Select(received => received.Position.Offset));
+    }
+
+    /// <summary>Such a message removes all earlier messages from the stream.</summary>
+    [Fact]
+    public async Task MessageLargerThanRepairBytes_LostOnChannel_IsFoundByCheck()
+    {
+        static void UseSmallWindow(RedisBackplaneOptions options) => options.RepairBytes = 1024;
+        await using var connection = await ConnectionMultiplexer.ConnectAsync(Redis.Configuration);
+        var node = new TestNode(Nodes.Create(connection, UseSmallWindow));
+        var other = StartNode(configure: UseSmallWindow);
+        await node.SubscribeAsync(Group);
+        await other.PublishAsync(Group, "1");
+        await node.WaitForMessagesAsync(Group, 1);
+        await connection.GetSubscriber().UnsubscribeAllAsync();
+        var large = new string('2', 5000);
+        await other.PublishAsync(Group, large);
+        Assert.Equal(1, await connection.GetDatabase().StreamLengthAsync(Keys.Stream));
+        await WaitForMessagesWithoutLossAsync(node, 2);
+        Assert.Equal(["1", large], node.GetReceivedTexts(Group));
+    }
+
+    /// <summary>
+    /// An older version of this package stores no previous tag. So the node cannot prove that it has missed no other
+    /// batch.
+    /// </summary>
+    [Fact]
+    public async Task FirstMessageAfterStreamExpires_WithoutPreviousTag_ReportsLossInSameEpoch()
+    {
+        var node = StartNode();
+        var start = await node.SubscribeAsync(Group);
+        await node.PublishAsync(Group, "1");
+        await node.WaitForMessagesAsync(Group, 1);
+        await using var connection = await Redis.ConnectAsync();
+        var transaction = connection.GetDatabase().CreateTransaction();
+        _ = transaction.KeyDeleteAsync([Keys.Stream, Keys.Index]);
+        _ = transaction.HashSetAsync(Keys.State, [new("o", 2), new("g", "tag")]);
+        _ = transaction.StreamAddAsync(Keys.Stream, [new("c", 1), new("t", 0), new("g", "tag"), new("b", "")], "2-0");
+        Assert.True(await transaction.ExecuteAsync());
+        await node.WaitForLossAsync(Group);
+        Assert.Equal(new(start.Position.Epoch, 2), (await node.SubscribeAsync(Group)).Position);
+    }
+
     [Fact]
     public async Task Message_LostOnChannel_IsDeliveredBeforeNextMessage()
     {
@@ -217,6 +297,15 @@ public sealed class GroupSubscriptionTests : RedisTest
         // The timeout of this node is short and could also end a publish. So another node publishes.
         await StartNode().PublishAsync(Group, "1");
         await node.WaitForMessagesAsync(Group, 1);
+    }
+
+    static async Task WaitForMessagesWithoutLossAsync(TestNode node, int count)
+    {
+        // Without this condition, a loss would end the test only after a timeout.
+        await TestNode.EventuallyAsync(
+            () => new(node.GetReceived(Group).Length >= count || node.GetLossCount(Group) > 0),
+            "The node receives the messages or reports a loss.");
+        Assert.Equal((count, 0), (node.GetReceived(Group).Length, node.GetLossCount(Group)));
     }
 
     /// <summary>A receiver that blocks on messages of one group until the test calls <see cref="Unblock"/>.</summary>
