@@ -35,15 +35,7 @@ sealed class ClusterRouter(
     // The number of messages that only this node has received since the cluster last received a message.
     long _localMessages;
 
-    public override ValueTask<PublishResult> PublishAsync(
-        Message message, Recipients recipients, CancellationToken cancellationToken)
-    {
-        if (message.Id is not null) return PublishOnceAsync(message, recipients, cancellationToken);
-        metrics.Published();
-        return RouteAsync(message, recipients, cancellationToken);
-    }
-
-    async ValueTask<PublishResult> PublishOnceAsync(
+    public override async ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var result = await RouteAsync(message, recipients, cancellationToken);

@@ -28,6 +28,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Fact]
     public async Task RawClient_MessageCannotBePublished_IsClosedWithCode1013()
     {
+        using var meters = new Meters(_app);
         await using var ann = await RawClient.OpenAsync(_app);
         await using var bob = await RawClient.OpenAsync(_app, "/other");
         _backplane.UnreachableGroup = "/ws";
@@ -39,6 +40,9 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.PublishAsync("lost", Recipients.Group("/ws"), cancellationToken: Token).AsTask());
         await _app.Broadcaster.PublishAsync("to all", cancellationToken: Token);
         Assert.Equal("to all", (await bob.ReadFrameAsync()).Text);
+        // The cluster delivers a message before its publish returns, so the count can follow later.
+        await Eventually.True(() => meters.Sum(Meters.Published) >= 2);
+        Assert.Equal(2, meters.Sum(Meters.Published));
     }
 
     [Theory]
