@@ -41,7 +41,7 @@ sealed class Outbox(
         cancellationToken.ThrowIfCancellationRequested();
         if (outages.Find(group) is { } outage)
         {
-            if (!outage.DeliverLocally) metrics.Failed();
+            CountFailure(outage, once);
             throw outage;
         }
 
@@ -72,7 +72,13 @@ sealed class Outbox(
         }
         catch (BackplaneException exception)
         {
-            if (!exception.DeliverLocally) metrics.Failed();
+            CountFailure(exception, once);
+            throw;
+        }
+        catch (InvalidOperationException)
+        {
+            // The group cannot retain the message.
+            metrics.Failed();
             throw;
         }
         catch (OperationCanceledException)
@@ -80,6 +86,15 @@ sealed class Outbox(
             queue.Cancel(entry);
             throw;
         }
+    }
+
+    /// <summary>
+    /// Counts a failed publish, unless the node delivers the message to its own connections instead. The node never
+    /// does this with a message that has an ID.
+    /// </summary>
+    void CountFailure(BackplaneException exception, PublishOnce? once)
+    {
+        if (!exception.DeliverLocally || once is not null) metrics.Failed();
     }
 
     GroupOutbox Create(string group) => new(group, publishTimeout, publisher, outages, time, Remove);

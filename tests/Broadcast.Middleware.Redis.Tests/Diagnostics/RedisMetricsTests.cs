@@ -66,10 +66,49 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
             () => new(received.GetMeasurementSnapshot().EvaluateAsCounter() == 100), "The metric counts each message.");
     }
 
+    [Fact]
+    public async Task Publish_RetainedLimitExceeded_CountsFailure()
+    {
+        var backplane = CreateBackplane();
+        using var failed = CollectFailed(backplane);
+        var node = new TestNode(backplane);
+        var limits = new GroupOptions { RetainLatestPerKey = true, MaxRetainedKeys = 1 };
+        await node.PublishAsync("/a", "1", limits, new("first", false));
+        await Assert.ThrowsAsync<InvalidOperationException>(
+            () => node.PublishAsync("/a", "2", limits, new("second", false)));
+        Assert.Equal(1, failed.GetMeasurementSnapshot().EvaluateAsCounter());
+    }
+
+    /// <summary>
+    /// A node delivers a message without an ID to its own connections while Redis is unreachable. A message with an ID
+    /// fails.
+    /// </summary>
+    [Fact]
+    public async Task Publish_WhenUnreachableIsLocal_CountsOnlyMessagesWithId()
+    {
+        var backplane = _nodes.Create(
+            $"127.0.0.1:{TestPorts.Allocate()}", static options => options.WhenUnreachable = WhenUnreachable.Local);
+        using var failed = CollectFailed(backplane);
+        var node = new TestNode(backplane);
+        // The first publish waits for the first attempt to connect. The later publishes fail immediately.
+        for (var i = 1; i <= 2; i++)
+        {
+            var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishOnceAsync("/a", $"{i}", "text"));
+            Assert.True(error.DeliverLocally);
+            Assert.Equal(i, failed.GetMeasurementSnapshot().EvaluateAsCounter());
+        }
+
+        await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync("/a", "text"));
+        Assert.Equal(2, failed.GetMeasurementSnapshot().EvaluateAsCounter());
+    }
+
     public async ValueTask DisposeAsync() => await _nodes.DisposeAsync();
 
     IBackplane CreateBackplane() =>
         _nodes.Create(redis.Server.Configuration, options => options.Prefix = $"{Guid.NewGuid():N}");
+
+    MetricCollector<long> CollectFailed(IBackplane backplane) =>
+        new(_nodes.GetMeterFactory(backplane), RedisMetrics.MeterName, "broadcast.redis.failed");
 
     [GeneratedRegex(@"^\| `(broadcast\.redis\.[a-z_.]+)` \|")]
     private static partial Regex TableRow();
