@@ -112,7 +112,8 @@ public sealed class RetainedMessageTests : RedisTest
     [Fact]
     public async Task Keys_OfRetainingGroup_ExpireAfterRetainedAge()
     {
-        var node = StartNode();
+        // A check would renew the expirations with the retention of the first subscription.
+        var node = StartNode(configure: options => options.CheckInterval = TimeSpan.FromMinutes(1));
         var limits = new GroupOptions { RetainLatestPerKey = true, RetainedAge = TimeSpan.FromHours(2) };
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
