@@ -142,12 +142,15 @@ sealed class AuthenticationMonitor : IDisposable
         try
         {
             var expires = Volatile.Read(ref _expires);
+            // Compare the times before the call. If the authentication expires during the call, the answer does not
+            // cover the expiration. The next heartbeat then asks the revalidator again.
+            var hasExpired = Now >= expires;
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
                 // The revalidator accepted an expired authentication. From now on, the authentication ends only when
                 // the revalidator rejects the connection. If the client has reconnected in the meantime, the new
                 // authentication still expires.
-                if (Now >= expires) Interlocked.CompareExchange(ref _expires, Never, expires);
+                if (hasExpired) Interlocked.CompareExchange(ref _expires, Never, expires);
                 ScheduleRevalidation();
                 Volatile.Write(ref _isChecking, 0);
             }

@@ -26,6 +26,24 @@ public sealed class RevalidationTimesTests
         await Eventually.True(() => _revalidator.Asked == 2);
     }
 
+    /// <summary>The answer to a call covers only the time at which the call began.</summary>
+    [Fact]
+    public async Task Revalidator_AuthenticationExpiresDuringCall_IsCalledAgain()
+    {
+        _revalidator.HoldsAnswers = true;
+        await using var app = await StartAsync(Minute);
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + TimeSpan.FromSeconds(70)));
+        _time.Advance(TimeSpan.FromSeconds(66));
+        await Eventually.True(() => _revalidator.Asked == 1);
+        _time.Advance(TimeSpan.FromSeconds(10));
+        await _revalidator.AnswerAsync(1);
+        await client.IsThereAsync();
+
+        _time.Advance(TimeSpan.FromSeconds(5));
+
+        await Eventually.True(() => _revalidator.Asked == 2);
+    }
+
     [Fact]
     public async Task RevalidationInterval_OneSecond_CallsRevalidatorWithinTwoSeconds()
     {
