@@ -523,7 +523,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // invalid messages.
         var isWaiting = _receiveState is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
             || (_receiveState == ReceiveState.Reading && !WasOpened);
-        if (!isWaiting) return;
+        if (!isWaiting || !Format.SendsMessages) return;
         var timeout = Settings.FirstMessageTimeout;
         if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
         Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, CloseReasons.FirstMessageTimeout);

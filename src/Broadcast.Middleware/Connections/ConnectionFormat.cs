@@ -10,6 +10,9 @@ abstract class ConnectionFormat
     /// <summary>True if the format has acknowledgements, which a reconnect needs.</summary>
     public virtual bool IsReliable => false;
 
+    /// <summary>True if the client can send messages.</summary>
+    public virtual bool SendsMessages => true;
+
     /// <summary>
     /// Returns the encoder for the log of the home group, or for all other logs. Null if the client receives the frames
     /// of the log unchanged.

@@ -42,6 +42,7 @@ public sealed class BroadcastOptions
     /// <summary>
     /// How long the server waits for the first message of a client. If no message arrives in time, the server closes
     /// the connection with close code 1008. Use the option for protocols in which the client identifies itself first.
+    /// The option does not apply to event streams, because their clients send no messages.
     /// <see cref="Timeout.InfiniteTimeSpan"/> means that a client need not send any message. Default:
     /// <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>

@@ -9,6 +9,8 @@ sealed class EventStreamFormat : ConnectionFormat
 {
     public static EventStreamFormat Instance { get; } = new();
 
+    public override bool SendsMessages => false;
+
     public override EntryEncoder GetEncoder(bool isHomeGroup) =>
         isHomeGroup ? EventStreamEncoder.ForHomeGroup : EventStreamEncoder.ForOtherLogs;
 

@@ -76,6 +76,35 @@ public sealed class FirstMessageTimeoutTests
         Assert.Equal(EndReason.FirstMessageTimeout, connection.EndReason);
     }
 
+    /// <summary>The client of an event stream cannot send a message.</summary>
+    [Theory]
+    [InlineData("before the join")]
+    [InlineData("after the join")]
+    public async Task FirstMessageTimeout_ConnectFilterOfEventStreamIsSlow_StreamStaysOpen(string wait)
+    {
+        var time = new FakeTimeProvider();
+        var released = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var app = await StartAsync(time, TimeSpan.FromSeconds(10), app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+        {
+            if (wait == "before the join") await released.Task;
+            await next(context);
+            await released.Task;
+        }));
+        var opening = EventClient.AskAsync(app, headers: ("Accept", "text/event-stream"));
+        await Eventually.True(() => app.Inside().Heartbeat.JoiningWriters == 1);
+        var connection = (Connection)Assert.Single(app.Registry.Connections);
+
+        time.Advance(TimeSpan.FromSeconds(13));
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        released.SetResult();
+
+        await using var client = await opening;
+        await Eventually.True(() => StateOf(connection) == ReceiveState.Reading);
+        Assert.Null(connection.Writer.ClosingStatus);
+        await app.PublishAsync("hello");
+        Assert.Equal(["hello"], await client.HearAsync(1));
+    }
+
     /// <summary>The fake clock does not advance. So the test fails if the server waits for a timeout.</summary>
     [Theory]
     [InlineData("an invalid text", 1007)]
