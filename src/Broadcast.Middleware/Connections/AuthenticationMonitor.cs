@@ -83,9 +83,6 @@ sealed class AuthenticationMonitor : IDisposable
         }
     }
 
-    /// <summary>Returns true if the authentication expires before this time. Null is later than every time.</summary>
-    public bool ExpiresBefore(DateTimeOffset? time) => Volatile.Read(ref _expires) < (time?.UtcTicks ?? Never);
-
     public void OnHeartbeat()
     {
         var now = Now;

@@ -42,6 +42,11 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
     int _endReason = NotEnding;
 
+    // The ticks of UTC at which the newest authentication of an extended connection expires. Zero if the app has not
+    // extended the authentication. The monitor does not store this time if the revalidator has accepted an expired
+    // authentication, or if the expiration does not close connections.
+    long _extendedUntil;
+
     public Connection(
         ConnectionRequest request,
         Memberships memberships,
@@ -188,7 +193,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// True if the app has extended the authentication. The request of a reconnect may contain an older authentication,
     /// because its URL can still contain the first token. So the connection keeps the newer authentication.
     /// </summary>
-    public bool IsExtended { get; private set; }
+    public bool IsExtended => Volatile.Read(ref _extendedUntil) != 0;
 
     /// <summary>Sets the user for a connect filter. The connection must not be in a group yet.</summary>
     public void SetUser(ClaimsPrincipal user, string? userId) =>
@@ -211,27 +216,42 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public bool KeepsUser(ConnectionRequest request)
     {
         if (IsUserSetByFilter) return true;
+        if (!IsExtended) return false;
         var isLater = request.User is { Identity.IsAuthenticated: true }
-            && _authentication?.ExpiresBefore(request.AuthenticationExpires) is true;
-        return IsExtended && !isLater;
+            && Volatile.Read(ref _extendedUntil) < ToTicks(request.AuthenticationExpires);
+        return !isLater;
     }
 
     /// <summary>
     /// Replaces the user and the expiration. Returns false if the authentication has expired or the connection is
     /// closing. The caller holds the membership lock.
     /// </summary>
-    /// <param name="user">The user, with the same ID as before.</param>
+    /// <param name="extension">The new authentication, with the same user ID as before.</param>
     /// <param name="expires">See <see cref="MonitorAuthentication"/>.</param>
     /// <param name="revalidator">See <see cref="MonitorAuthentication"/>.</param>
     /// <param name="interval">See <see cref="MonitorAuthentication"/>.</param>
     public bool TryExtendLocked(
-        ClaimsPrincipal user, DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval)
+        AuthenticationExtension extension,
+        DateTimeOffset? expires,
+        IConnectionRevalidator? revalidator,
+        TimeSpan interval)
     {
         Debug.Assert(Monitor.IsEntered(JoinedGroups));
         if (Writer.ClosingStatus is not null || _authentication?.TryExtend(expires) is false) return false;
         if (_authentication is null) MonitorAuthentication(expires, null, revalidator, interval);
-        (_user, IsExtended) = (user, true);
+        _user = extension.User;
+        SetExtendedUntilLocked(extension.Expires);
         return true;
+    }
+
+    /// <summary>
+    /// Sets the time at which the newest authentication of an extended connection expires. Null if this authentication
+    /// never expires.
+    /// </summary>
+    public void SetExtendedUntilLocked(DateTimeOffset? expires)
+    {
+        Debug.Assert(Monitor.IsEntered(JoinedGroups));
+        Volatile.Write(ref _extendedUntil, ToTicks(expires));
     }
 
     /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
@@ -677,6 +697,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
             _logger.CallbackFailed(Id, exception);
         }
     }
+
+    static long ToTicks(DateTimeOffset? expires) => expires?.UtcTicks ?? long.MaxValue;
 
     void SetRequest(ConnectionRequest request)
     {

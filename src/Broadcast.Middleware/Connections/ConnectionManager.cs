@@ -211,7 +211,16 @@ sealed class ConnectionManager : IDisposable
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        if (!connection.KeepsUser(request)) Watch(connection, request.AuthenticationExpires, request.Ticket);
+        // An extension may run at the same time, and the connection must keep the later expiration.
+        lock (connection.JoinedGroups)
+        {
+            if (!connection.KeepsUser(request))
+            {
+                Watch(connection, request.AuthenticationExpires, request.Ticket);
+                if (connection.IsExtended) connection.SetExtendedUntilLocked(request.AuthenticationExpires);
+            }
+        }
+
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         _limits.Move(connection.CountedAddress, address);
         connection.CountedAddress = address;
@@ -268,7 +277,7 @@ sealed class ConnectionManager : IDisposable
         {
             if (connection.HasLeft || connection.UserId != extension.UserId) return false;
             var expires = _options.CloseOnAuthenticationExpiration ? extension.Expires : null;
-            return connection.TryExtendLocked(extension.User, expires, _revalidator, _options.RevalidationInterval);
+            return connection.TryExtendLocked(extension, expires, _revalidator, _options.RevalidationInterval);
         }
     }
 

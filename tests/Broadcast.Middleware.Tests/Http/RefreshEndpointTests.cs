@@ -238,6 +238,49 @@ public sealed class RefreshEndpointTests
         Assert.Equal(1008, await newer.Transport.ClosedWithAsync());
     }
 
+    [Fact]
+    public async Task Recovery_RevalidatorHasAcceptedExpiredRefresh_AppliesLaterToken()
+    {
+        var revalidator = new Revalidator();
+        await using var app = await StartAsync(revalidator: revalidator);
+        var start = _time.GetUtcNow();
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), TestUsers.Until(start + Minute)]);
+        Assert.Equal(HttpStatusCode.NoContent, await RefreshAsync(app, client.Id, "ann", expires: start + (2 * Minute)));
+        var connection = client.ConnectionOf(app);
+        _time.Advance((2 * Minute) + Beat);
+        await Eventually.True(() => revalidator.Asked == 1);
+        await Revalidator.CheckedAsync(connection);
+
+        client.Disconnect();
+        await using var returned = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (5 * Minute)), TestUsers.In("editor")]));
+
+        Assert.True(connection.User.IsInRole("editor"));
+        await returned.Transport.IsThereAsync();
+        _time.Advance(Minute);
+        await returned.Transport.IsThereAsync();
+        Assert.Equal(1, revalidator.Asked);
+        _time.Advance(2 * Minute);
+        await Eventually.True(() => revalidator.Asked == 2);
+    }
+
+    [Fact]
+    public async Task Recovery_CloseOnAuthenticationExpirationIsFalse_AppliesOnlyLaterToken()
+    {
+        await using var app = await StartAsync(options: options => options.CloseOnAuthenticationExpiration = false);
+        var start = _time.GetUtcNow();
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), TestUsers.Until(start + Minute)]);
+        Assert.Equal(HttpStatusCode.NoContent, await RefreshAsync(app, client.Id, "ann", expires: start + (2 * Minute)));
+        var connection = client.ConnectionOf(app);
+
+        client.Disconnect();
+        await using var later = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (5 * Minute)), TestUsers.In("editor")]));
+        Assert.True(connection.User.IsInRole("editor"));
+        await later.Transport.IsThereAsync();
+        later.Disconnect();
+        await using var older = await later.ReconnectAsync(await ReliableClient.AskAsync(app, later.Id, later.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (3 * Minute)), TestUsers.In("reader")]));
+        Assert.True(connection.User.IsInRole("editor"));
+    }
+
     async Task<HttpStatusCode> RefreshAsync(
         BroadcastApp app, string connectionId, string? user, string path = "/ws/refresh", DateTimeOffset? expires = null, params (string Name, string? Value)[] headers)
     {
@@ -265,7 +308,12 @@ public sealed class RefreshEndpointTests
         return client;
     }
 
-    Task<BroadcastApp> StartAsync(Action<WebApplication>? map = null, bool isCluster = false, IBackplane? backplane = null) => BroadcastApp.StartAsync(
+    Task<BroadcastApp> StartAsync(
+        Action<WebApplication>? map = null,
+        bool isCluster = false,
+        IBackplane? backplane = null,
+        IConnectionRevalidator? revalidator = null,
+        Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
         builder =>
         {
             TestUsers.Add(builder);
@@ -273,17 +321,19 @@ public sealed class RefreshEndpointTests
             builder.Services.AddSingleton<TimeProvider>(_time);
             if (isCluster) builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
             if (backplane is not null) builder.Services.AddBroadcast().AddBackplane(_ => backplane);
+            if (revalidator is not null) builder.Services.AddSingleton(revalidator);
         },
         map ?? (static app =>
         {
             app.MapBroadcast("/ws").RequireAuthorization();
             app.MapBroadcastRefresh("/ws/refresh", "/ws").RequireAuthorization();
         }),
-        options =>
+        broadcast =>
         {
-            options.AllowedOrigins.Add("https://app.example");
-            options.KeepAliveInterval = options.SendTimeout = options.RevalidationInterval = Timeout.InfiniteTimeSpan;
-            options.CloseTimeout = TimeSpan.FromMinutes(30);
-            options.RecoveryTimeout = TimeSpan.FromMinutes(30);
+            broadcast.AllowedOrigins.Add("https://app.example");
+            broadcast.KeepAliveInterval = broadcast.SendTimeout = broadcast.RevalidationInterval = Timeout.InfiniteTimeSpan;
+            broadcast.CloseTimeout = TimeSpan.FromMinutes(30);
+            broadcast.RecoveryTimeout = TimeSpan.FromMinutes(30);
+            options?.Invoke(broadcast);
         });
 }
