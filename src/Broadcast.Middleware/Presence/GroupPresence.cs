@@ -245,7 +245,10 @@ sealed class GroupPresence(
                 followed.IsPolled = followed.IsWatched && !remote.HasEnded;
                 if (!followed.IsPolled)
                 {
-                    followed.Remote.Clear();
+                    // While the group has states, the feed stays for the next subscription. So also remove the members
+                    // of other nodes from the feed. The next poll adds the current members.
+                    if (followed.IsWatched) followed.Remote.Clear();
+                    else followed.ReplaceRemote([], time.GetUtcNow());
                     return;
                 }
 

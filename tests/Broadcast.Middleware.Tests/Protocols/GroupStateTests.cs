@@ -234,6 +234,40 @@ public sealed class GroupStateTests
     }
 
     [Fact]
+    public async Task SubscribeGroupState_RemoteMemberLeftWhileNobodySubscribed_SnapshotOmitsMember()
+    {
+        var cluster = new InMemoryCluster();
+        await using var one = await StartAsync(configure: builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
+        await using var two = await StartAsync(configure: builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
+        var presence = one.Services.GetRequiredService<IPresence>();
+        var (local, localId) = await OpenAsync(one);
+        var (remote, remoteId) = await OpenAsync(two);
+        var (first, _) = await OpenAsync(one);
+        var (second, _) = await OpenAsync(one);
+        await using var _1 = local;
+        await using var _2 = remote;
+        await using var _3 = first;
+        await using var _4 = second;
+        // The state of the local member keeps the feed after the last subscriber has left.
+        Assert.True(await presence.SetStateAsync(localId, "/ws", """{"k":"local"}"""u8.ToArray(), Token));
+        Assert.True(await two.Services.GetRequiredService<IPresence>().SetStateAsync(remoteId, "/ws", """{"k":"remote"}"""u8.ToArray(), Token));
+        var before = new StatePicture("/ws");
+        await JsonClient.SayAsync(first, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await before.ReadUntilAsync(first, () => before[remoteId] is not null);
+
+        await DoAsync(first, """{"type":"unsubscribeGroupState","group":"/ws","ackId":0}""");
+        await Eventually.True(() => !Presences.IsPolled(presence, "/ws"));
+        remote.Reset();
+        await Eventually.True(() => two.Registry.Count == 0);
+
+        await DoAsync(second, Subscribe("/ws", 0));
+        var after = new StatePicture("/ws");
+        after.Apply(await JsonClient.ReadAsync(second));
+        Assert.Equal([(localId, """{"k":"local"}""")], after.States);
+        LogAssert.NoErrors(one);
+    }
+
+    [Fact]
     public async Task GroupStateRequest_Authorizer_DecidesForEachOperation()
     {
         await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.SubscribeToStates : operation != GroupOperation.SubscribeToStates));
