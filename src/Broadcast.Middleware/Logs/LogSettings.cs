@@ -44,10 +44,12 @@ sealed record LogSettings(
         var history = group is { HistoryMessages: > 0 } ? group : null;
         var retained = group is { RetainLatestPerKey: true } ? group : null;
         // A log with Conflate keeps the messages of a slow reader until the pump has compacted these messages. So the
-        // log needs twice the maximum backlog. If the group has no setting, the reserve provides the second half. While
-        // a reader reads the history, the reader may fall behind by a full backlog. So add the size of the history.
+        // log needs twice the maximum backlog. If the group has no setting, the reserve provides the second half.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
-        var capacity = backlog + (history?.HistoryBytes ?? 0);
+        // A new reader starts in the history or at a snapshot of the retained values, and may then fall behind by a
+        // full backlog. So add the larger of the two distances between this start and the end of the log.
+        var snapshotAge = retained is null ? 0 : RetainedValues.MaxSnapshotAge(retained);
+        var capacity = backlog + Math.Max(history?.HistoryBytes ?? 0, snapshotAge);
         var maxRetained = capacity + options.MaxUnacknowledgedBytes;
         return new(capacity, whenSlow, history, maxRetained, budget, whenSlow is null ? reserve : null, retained);
     }

@@ -41,6 +41,12 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     long _idleSince = time.GetTimestamp();
     long _nextOffsetAtLastCheck;
 
+    /// <summary>
+    /// Returns the maximum number of bytes between a shared snapshot and the end of the log when a new reader joins.
+    /// </summary>
+    /// <param name="limits">The limits of the values.</param>
+    public static long MaxSnapshotAge(GroupOptions limits) => limits.MaxRetainedBytes / SharedFraction;
+
     /// <summary>Returns the size of a value in bytes. The size includes the key and the index entry.</summary>
     public static long CostOf(int frameSize, string key) => frameSize + key.Length + Block.EntrySize;
 
@@ -149,7 +155,9 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
         var next = snapshot.FirstOffset + snapshot.Count;
         if (next == offset && nextOffset == _snapshotNextOffset) return true;
         if (offset != nextOffset || snapshot.Length < MinSharedBytes) return false;
-        if (next != _snapshotNextOffset || endByte - _snapshotByte > snapshot.Length / SharedFraction) return false;
+        // In a cluster, a snapshot may be larger than the limit.
+        var maxAge = Math.Min(snapshot.Length / SharedFraction, MaxSnapshotAge(limits));
+        if (next != _snapshotNextOffset || endByte - _snapshotByte > maxAge) return false;
         // The log may have dropped a block after the snapshot.
         var block = snapshot.Next;
         while (block is { IsGap: false } && block.FirstOffset + block.Count < nextOffset) block = block.Next;

@@ -161,6 +161,31 @@ public sealed class RetainedTests
     }
 
     [Fact]
+    public void Join_SnapshotAboveLimit_IsSharedOnlyWithinAgeOfLimit()
+    {
+        // In a cluster, the values can exceed the limit. The log keeps only one eighth of the limit for an older snapshot.
+        var limits = new GroupOptions { RetainLatestPerKey = true, MaxRetainedBytes = 8 * 1024 };
+        var settings = LogSettings.Create(new() { Groups = { [Name] = limits } }, new(1 << 20), new(1 << 20), limits);
+        var log = new MessageLog(new SequenceClock(), settings, retained: new(limits, TimeProvider.System));
+        for (var i = 0; i < 64; i++) Append($"{i}", 1_000);
+        var start = Join();
+        Append("0", 500);
+        Assert.Same(start, Join());
+        Append("1", 600);
+        Assert.NotSame(start, Join());
+
+        Block Join()
+        {
+            lock (log.Gate) return log.FindLocked(default, out _).Block;
+        }
+
+        void Append(string key, int size)
+        {
+            lock (log.Gate) log.AppendLocked(new(Payload.Make(1, size), MessageType.Binary) { Key = key }, null);
+        }
+    }
+
+    [Fact]
     public void Publish_TooManyRetainedKeys_ThrowsAndDeliversNothing()
     {
         using var broadcast = Start(new() { MaxRetainedKeys = 2 });

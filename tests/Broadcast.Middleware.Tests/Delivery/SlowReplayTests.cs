@@ -91,6 +91,41 @@ public sealed class SlowReplayTests
         Assert.Equal(RecoveryHelpers.Range(101, 300 + MaxWaitingMessages), listener.Got);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Log_WithReaderOfFreshOrSharedSnapshot_KeepsFullBacklog(bool isShared)
+    {
+        const int Keys = 64, LargeSize = 16 * 1024, LargeBacklog = 128 * 1024;
+        // The snapshot has 1 MiB. So the group can publish 7 of these messages before a new member needs a new snapshot.
+        const int Later = 7, MostThatWait = (LargeBacklog / (LargeSize + 4 + Block.EntrySize)) + 1;
+        using var broadcast = new TestEngine(
+            maxBacklog: LargeBacklog, configure: options => options.Groups["/g"] = new() { RetainLatestPerKey = true, MaxRetainedBytes = 2 << 20 });
+        Publish(1, Keys);
+        // The pump does not run before the second join, so the first member keeps its snapshot in memory.
+        var first = isShared ? Joined(broadcast) : null;
+        Publish(Keys + 1, Keys + Later);
+        var listener = Joined(broadcast);
+        broadcast.RunUntilIdle();
+        for (var i = 1; i <= MostThatWait; i++)
+        {
+            Publish(Keys + Later + i, Keys + Later + i);
+            broadcast.RunUntilIdle();
+            Assert.Null(listener.Connection.Writer.ClosingStatus);
+        }
+
+        ReadAll(broadcast, listener);
+        Assert.Null(listener.Sink.Closed);
+        Assert.Equal(RecoveryHelpers.Range(isShared ? 1 : Later + 1, Keys + Later + MostThatWait), listener.Got);
+        first?.AssertNoViolation();
+
+        void Publish(int from, int to)
+        {
+            foreach (var id in RecoveryHelpers.Range(from, to))
+                broadcast.Publish(new Message(Payload.Make(id, LargeSize), MessageType.Binary) { Key = $"{id % Keys}" }, Recipients.Group("/g"));
+        }
+    }
+
     [Fact]
     public void LogCapacity_LargestHistoryAndBacklog_DoesNotOverflow()
     {
