@@ -24,10 +24,10 @@ sealed class LocalRouter(
     BroadcastMetrics metrics)
     : MessageRouter
 {
-    // A thread that publishes a message with an ID to groups holds this lock until it has claimed the ID and appended
-    // the message. So two concurrent calls with the same ID cannot each claim a part of the groups. A repeated call
-    // returns after the first call has taken effect. A thread holds the lock only for a short time, because an append
-    // never waits.
+    // A thread that publishes a message with an ID holds this lock until it has claimed the ID and appended the message.
+    // So two concurrent calls with the same ID cannot each claim a part of the groups. A repeated call returns after the
+    // first call has taken effect. A thread holds the lock only for a short time, because an append never waits.
+    // Invariant: a thread that holds this lock does not call the registry.
     readonly Lock _idGate = new();
 
     /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>
@@ -167,16 +167,15 @@ sealed class LocalRouter(
     public PublishResult SendToConnectionsOnce(
         string id, Message message, Recipients recipients, out PublishedIds.Entry entry)
     {
-        if (!ids.TryClaim(recipients.Kind, recipients.Name!, id, idWindow, out entry))
-            return new(null, 0) { IsDuplicate = true };
-        try
+        // The registry can throw an exception. So claim the ID after the search. Otherwise, a repeated publish during
+        // the search would be a duplicate of a publish that then fails.
+        var found = FindConnections(recipients);
+        var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
+        lock (_idGate)
         {
-            return SendToConnections(message, recipients);
-        }
-        catch
-        {
-            ids.Release(recipients.Kind, recipients.Name!, id, entry);
-            throw;
+            return ids.TryClaim(recipients.Kind, recipients.Name!, id, idWindow, out entry)
+                ? new(null, Send(message, metadata, found))
+                : new(null, 0) { IsDuplicate = true };
         }
     }
 

@@ -94,6 +94,44 @@ public sealed class MessageIdTests
         }
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Publish_RegistryFailsDuringConcurrentRepeat_RepeatTakesEffect(bool failsLate)
+    {
+        var searches = 0;
+        using var isSearching = new SemaphoreSlim(0);
+        using var mayFail = new SemaphoreSlim(0);
+        var registry = new FaultyRegistry
+        {
+            OnFind = found =>
+            {
+                if (Interlocked.Increment(ref searches) > 1) return found;
+                return failsLate ? found.Concat(new[] { 0 }.Select(_ => Fail())) : [Fail()];
+            },
+        };
+        using var broadcast = new TestEngine(registry: registry);
+        var listener = new Listener(broadcast, request: new FakeRequest { UserId = "ann" });
+        var first = Task.Run(Publish, Token);
+        Assert.True(await isSearching.WaitAsync(Eventually.Patience, Token));
+        var repeated = Publish();
+        mayFail.Release();
+        await Assert.ThrowsAsync<InvalidOperationException>(() => first);
+        Assert.Equal(new PublishResult(null, 1), repeated);
+        Assert.True(Publish().IsDuplicate);
+        broadcast.RunUntilIdle();
+        listener.AssertGot(1);
+
+        PublishResult Publish() => broadcast.Publish(new Message(Payload.Make(1, 4), MessageType.Binary) { Id = "id" }, Recipients.User("ann"));
+
+        IBroadcastConnection Fail()
+        {
+            isSearching.Release();
+            mayFail.Wait(Eventually.Patience, Token);
+            throw new InvalidOperationException("The registry failed.");
+        }
+    }
+
     [Fact]
     public void Publish_AfterWindow_TakesEffectAgain()
     {
