@@ -370,6 +370,8 @@ sealed class ConnectionManager : IDisposable
         {
             refusal = RefusalReason.Failed;
             _logger.RegistryAddFailed(connection.Id, exception);
+            // A registry that wraps another registry may throw after the inner registry has added the connection.
+            Unregister(connection);
         }
 
         _connections.TryRemove(connection.Id, out _);

@@ -67,8 +67,16 @@ sealed class Memberships(
             if (connection.IndexOf(group) is not (>= 0 and var index)) return false;
             LeaveLocked(connection, connection.JoinedGroups[index]);
             connection.JoinedGroups.RemoveAt(index);
-            registry.Leave(connection, group);
-            observer.OnLeft(connection, group);
+            try
+            {
+                registry.Leave(connection, group);
+            }
+            finally
+            {
+                // The membership has ended, even if the registry throws. LeaveAll does not report this group again.
+                observer.OnLeft(connection, group);
+            }
+
             return true;
         }
     }

@@ -112,6 +112,37 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
+    public async Task Registry_LeaveThrows_RemovesMemberOnOtherNode()
+    {
+        var registry = new FaultyRegistry { OnLeave = static (_, _) => throw new InvalidOperationException("boom") };
+        await using var one = await StartAsync(registry: registry);
+        await using var two = await StartAsync();
+        await using var ann = await RawClient.OpenAsync(one);
+        var id = one.Registry.Connections.Single().Id;
+        var presence = two.Services.GetRequiredService<IPresence>();
+        await one.Broadcaster.JoinAsync(id, "/b", Token);
+        await MembersAreAsync(id);
+
+        var leaving = async () => await one.Broadcaster.LeaveAsync(id, "/b", Token);
+        await Assert.ThrowsAsync<InvalidOperationException>(leaving);
+
+        await MembersAreAsync();
+
+        async Task MembersAreAsync(params string[] expected)
+        {
+            string[] members = [];
+            for (var i = 0; i < 100; i++)
+            {
+                members = [.. (await presence.GetMembersAsync("/b", Token)).Select(static member => member.ConnectionId)];
+                if (members.SequenceEqual(expected)) return;
+                await Task.Delay(50, Token);
+            }
+
+            Assert.Equal(expected, members);
+        }
+    }
+
+    [Fact]
     public async Task InMemoryCluster_AllClientsAndAppsEnded_IsEmpty()
     {
         var one = await StartAsync(history: 0);
@@ -133,12 +164,13 @@ public sealed class TwoNodesFeatureTests
         Assert.Equal(0, _cluster.Count);
     }
 
-    Task<BroadcastApp> StartAsync(Action<WebApplication>? map = null, int history = 100) => BroadcastApp.StartAsync(
+    Task<BroadcastApp> StartAsync(Action<WebApplication>? map = null, int history = 100, IConnectionRegistry? registry = null) => BroadcastApp.StartAsync(
         builder =>
         {
             TestUsers.Add(builder);
             builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
             builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
+            if (registry is not null) builder.Services.AddSingleton(registry);
         },
         map,
         options => options.Groups["/ws"] = new() { HistoryMessages = history });

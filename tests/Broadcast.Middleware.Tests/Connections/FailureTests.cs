@@ -107,6 +107,54 @@ public sealed class FailureTests
         Assert.Equal((1, 1), (app.Registry.Count, meters.Sum(Meters.Connections)));
     }
 
+    [Fact]
+    public async Task Registry_AddThrowsAfterAdding_ListsNoRefusedConnection()
+    {
+        var registry = new FaultyRegistry();
+        registry.OnAdd = connection =>
+        {
+            if (connection.UserId != "bad") return true;
+            registry.Inner.TryAdd(connection);
+            throw new InvalidOperationException(Boom);
+        };
+        await using var app = await StartAsync(registry);
+
+        Assert.Equal(500, (await RawClient.TryAsync(app, TestUsers.As("bad"))).Status);
+
+        Assert.Empty(registry.Connections);
+        await AssertOneLineAsync(app);
+    }
+
+    [Fact]
+    public async Task Registry_LeaveThrows_RemovesMemberFromPresence()
+    {
+        var registry = new FaultyRegistry { OnLeave = static (_, _) => throw new InvalidOperationException(Boom) };
+        await using var app = await StartAsync(registry, app =>
+        {
+            app.MapBroadcast("/ws").Use(static async (context, _) =>
+            {
+                if (context.Text == "join") await context.JoinAsync("/b");
+                else await context.LeaveAsync("/b");
+            });
+            app.MapBroadcast("/b");
+            app.MapBroadcastPresence("/presence", "/b");
+        });
+        await using var watcher = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await watcher.HandshakeAsync("/presence")).Status);
+        var picture = new MemberPicture(watcher);
+        await picture.BecomesAsync();
+        await using var client = await RawClient.OpenAsync(app);
+        var id = app.Registry.GetGroupMembers("/ws").Single().Id;
+        await client.SendAsync(ClientFrame.OfText("join"));
+        await picture.BecomesAsync((id, null));
+
+        await client.SendAsync(ClientFrame.OfText("leave"));
+
+        Assert.Equal(1011, await client.ClosedWithAsync());
+        await picture.BecomesAsync();
+        await AssertOneLineAsync(app);
+    }
+
     static async Task EndsWith1011Async(BroadcastApp app, Func<RawClient, Task> provoke)
     {
         using var meters = new Meters(app);

@@ -3,29 +3,37 @@ namespace Broadcast.Middleware.Tests.Support;
 /// <summary>A wrapper of the default registry. A test can change the results of calls, or let the calls throw.</summary>
 sealed class FaultyRegistry : IConnectionRegistry
 {
-    readonly ConnectionRegistry _inner = new();
+    public ConnectionRegistry Inner { get; } = new();
 
     public Func<IBroadcastConnection, bool> OnAdd { get; set; } = static _ => true;
     public Action<IBroadcastConnection> OnRemove { get; set; } = static _ => { };
     public Func<IBroadcastConnection, string, bool> OnJoin { get; set; } = static (_, _) => true;
+    public Action<IBroadcastConnection, string> OnLeave { get; set; } = static (_, _) => { };
     public Func<IEnumerable<IBroadcastConnection>, IEnumerable<IBroadcastConnection>> OnFind { get; set; } = static found => found;
 
-    public int Count => _inner.Count;
-    public IEnumerable<IBroadcastConnection> Connections => _inner.Connections;
+    public int Count => Inner.Count;
+    public IEnumerable<IBroadcastConnection> Connections => Inner.Connections;
 
-    public bool TryAdd(IBroadcastConnection connection) => OnAdd(connection) && _inner.TryAdd(connection);
+    public bool TryAdd(IBroadcastConnection connection) => OnAdd(connection) && Inner.TryAdd(connection);
 
     public bool Remove(IBroadcastConnection connection)
     {
-        var removed = _inner.Remove(connection);
+        var removed = Inner.Remove(connection);
         OnRemove(connection);
         return removed;
     }
 
-    public bool TryJoin(IBroadcastConnection connection, string group) => OnJoin(connection, group) && _inner.TryJoin(connection, group);
-    public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
-    public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
-    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => OnFind(_inner.GetUserConnections(userId));
-    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => OnFind(_inner.GetGroupMembers(group));
-    public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
+    public bool TryJoin(IBroadcastConnection connection, string group) => OnJoin(connection, group) && Inner.TryJoin(connection, group);
+
+    public bool Leave(IBroadcastConnection connection, string group)
+    {
+        var left = Inner.Leave(connection, group);
+        OnLeave(connection, group);
+        return left;
+    }
+
+    public IBroadcastConnection? Find(string connectionId) => Inner.Find(connectionId);
+    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => OnFind(Inner.GetUserConnections(userId));
+    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => OnFind(Inner.GetGroupMembers(group));
+    public int CountGroupMembers(string group) => Inner.CountGroupMembers(group);
 }
