@@ -6,6 +6,10 @@ namespace Broadcast.Middleware.Diagnostics;
 /// The meter <c>Broadcast</c>. The tag <c>broadcast.name</c> of the meter is the name of the broadcast.
 /// docs/operations/metrics.md lists the instruments and all tag values.
 /// </summary>
+/// <remarks>
+/// An instrument calls its listeners directly, and listeners are code of the app. Invariant: a listener that throws
+/// loses the measurement, and has no effect on a connection, a count or the process.
+/// </remarks>
 sealed class BroadcastMetrics
 {
     public const string MeterName = "Broadcast";
@@ -66,33 +70,42 @@ sealed class BroadcastMetrics
     /// <summary>True if a listener reads the latency. Messages then need a time stamp.</summary>
     public bool MeasuresLatency => _latency.Enabled;
 
-    public void Connected() => _connections.Add(1);
+    public void Connected() => Add(_connections, 1);
 
     public void Ended(EndReason reason)
     {
-        _connections.Add(-1);
-        _ended.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
+        Add(_connections, -1);
+        Add(_ended, 1, Tag(reason));
     }
 
-    public void Refused(RefusalReason reason) =>
-        _refused.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
+    public void Refused(RefusalReason reason) => Add(_refused, 1, Tag(reason));
 
-    public void Recovered() => _recovered.Add(1);
+    public void Recovered() => Add(_recovered, 1);
 
-    public void ReaderOpened() => _readers.Add(1);
+    public void ReaderOpened() => Add(_readers, 1);
 
-    public void ReaderEnded() => _readers.Add(-1);
+    public void ReaderEnded() => Add(_readers, -1);
 
-    public void Received() => _received.Add(1);
+    public void Received() => Add(_received, 1);
 
-    public void Published() => _published.Add(1);
+    public void Published() => Add(_published, 1);
 
-    public void PublishedLocally() => _localOnly.Add(1);
+    public void PublishedLocally() => Add(_localOnly, 1);
 
-    public void Dropped(long messages) =>
-        _dropped.Add(messages, new KeyValuePair<string, object?>("reason", "slow_consumer"));
+    public void Dropped(long messages) => Add(_dropped, messages, "slow_consumer");
 
-    public void Delivering(TimeSpan latency) => _latency.Record(latency.TotalSeconds);
+    public void Delivering(TimeSpan latency)
+    {
+        if (!_latency.Enabled) return;
+        try
+        {
+            _latency.Record(latency.TotalSeconds);
+        }
+        catch (Exception)
+        {
+            // See the remarks of the class.
+        }
+    }
 
     public static string Tag(EndReason reason) => reason switch
     {
@@ -128,4 +141,43 @@ sealed class BroadcastMetrics
         RefusalReason.ShuttingDown => "shutting_down",
         _ => throw new ArgumentOutOfRangeException(nameof(reason)),
     };
+
+    static void Add(Counter<long> counter, long value)
+    {
+        if (!counter.Enabled) return;
+        try
+        {
+            counter.Add(value);
+        }
+        catch (Exception)
+        {
+            // See the remarks of the class.
+        }
+    }
+
+    static void Add(UpDownCounter<long> counter, long value)
+    {
+        if (!counter.Enabled) return;
+        try
+        {
+            counter.Add(value);
+        }
+        catch (Exception)
+        {
+            // See the remarks of the class.
+        }
+    }
+
+    static void Add(Counter<long> counter, long value, string reason)
+    {
+        if (!counter.Enabled) return;
+        try
+        {
+            counter.Add(value, new KeyValuePair<string, object?>("reason", reason));
+        }
+        catch (Exception)
+        {
+            // See the remarks of the class.
+        }
+    }
 }

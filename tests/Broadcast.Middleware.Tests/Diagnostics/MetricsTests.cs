@@ -373,6 +373,53 @@ public sealed class MetricsTests
         Assert.Equal(new object?[] { "", "second" }, names.Order());
     }
 
+    [Fact]
+    public async Task MeterListener_Throws_ServerWorksAsWithoutListener()
+    {
+        var ended = 0;
+        await using var app = await BroadcastApp.StartAsync(
+            map: app => app.MapBroadcast("/ws").UseDisconnect((context, next) =>
+            {
+                Interlocked.Increment(ref ended);
+                return next(context);
+            }),
+            options: options => options.MaxConnections = 1);
+        var factory = app.Services.GetRequiredService<System.Diagnostics.Metrics.IMeterFactory>();
+        using var listener = new System.Diagnostics.Metrics.MeterListener();
+        listener.InstrumentPublished = (instrument, listener) =>
+        {
+            if (ReferenceEquals(instrument.Meter.Scope, factory) && instrument.Meter.Name == BroadcastMetrics.MeterName) listener.EnableMeasurementEvents(instrument);
+        };
+        var calls = new System.Collections.Concurrent.ConcurrentDictionary<string, bool>();
+        listener.SetMeasurementEventCallback<long>((instrument, _, _, _) => Throw(instrument));
+        listener.SetMeasurementEventCallback<double>((instrument, _, _, _) => Throw(instrument));
+        listener.Start();
+        for (var i = 1; i <= 2; i++)
+        {
+            await using var reader = app.Broadcaster.ReadAsync("/ws", cancellationToken: Token).GetAsyncEnumerator(Token);
+            var reading = reader.MoveNextAsync();
+            await using var client = await RawClient.OpenAsync(app);
+            Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
+            await client.SendAsync(ClientFrame.OfText("hello"));
+            Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
+            Assert.True(await reading);
+
+            await client.LeaveAsync();
+
+            await Eventually.True(() => app.Registry.Count == 0 && ended == i);
+        }
+
+        LogAssert.NoErrors(app);
+        string[] expected = [Meters.Connections, Meters.Ended, Meters.LatencyName, Meters.Published, Meters.Received, Meters.Refused, "broadcast.readers"];
+        Assert.Equal(expected.Order(), calls.Keys.Order());
+
+        void Throw(System.Diagnostics.Metrics.Instrument instrument)
+        {
+            calls[instrument.Name] = true;
+            throw new InvalidOperationException("boom");
+        }
+    }
+
     static string IdOf(BroadcastApp app, string user) => Assert.Single(app.Registry.GetUserConnections(user)).Id;
 
     static async Task SendAndCloseAsync(RawClient client, int code)

@@ -265,7 +265,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_MeterListenerThrows_LeavesNoConnectionBehind()
+    public async Task Reconnect_MeterListenerThrows_Succeeds()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         using var listener = new MeterListener
@@ -281,22 +281,12 @@ public sealed class RecoveryRaceTests
         await using var client = await ReliableClient.OpenAsync(app);
         client.Disconnect();
         await _clock.WaitsAsync();
-        RawClient? transport = null;
-        try
-        {
-            transport = await ReliableClient.AskAsync(app, client.Id, client.Token);
-        }
-        catch (TransportEndedException)
-        {
-            // The server resets the transport. The reset can arrive before the client has read the answer.
-        }
 
-        await using var open = transport;
-        await _clock.WaitsAsync(2);
+        await using var again = await client.ReconnectAsync(app);
 
-        _clock.Expire();
-
-        await app.IsEmptyAsync();
+        await app.PublishToAsync(Recipients.Connection(client.Id), "1");
+        await again.HearsAsync("1");
+        LogAssert.NoErrors(app);
     }
 
     Task<BroadcastApp> StartAsync(BlockingFilter filter, Action<BroadcastOptions>? options = null) => BroadcastApp.StartReliableAsync(
