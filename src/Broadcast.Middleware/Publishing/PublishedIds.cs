@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace Broadcast.Middleware.Publishing;
 
 /// <summary>
@@ -9,8 +11,8 @@ namespace Broadcast.Middleware.Publishing;
 sealed class PublishedIds(int maxIds, TimeProvider time)
 {
     readonly Lock _gate = new();
-    Dictionary<Key, Entry>? _entries;
-    Queue<(Key Key, Entry Entry)>? _oldestFirst;
+    Dictionary<Key, LinkedListNode<(Key Key, Entry Entry)>>? _entries;
+    LinkedList<(Key Key, Entry Entry)>? _oldestFirst; // Contains each entry of the dictionary once.
 
     /// <summary>The number of IDs, including expired IDs that the object has not removed yet.</summary>
     public int Count
@@ -36,19 +38,19 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         lock (_gate)
         {
             _entries ??= [];
-            _oldestFirst ??= [];
+            _oldestFirst ??= new();
             var now = time.GetTimestamp();
-            RemoveOld(now, maxIds);
-            if (_entries.TryGetValue(key, out var known) && known.Expires > now)
+            RemoveOldLocked(now, maxIds);
+            if (_entries.TryGetValue(key, out var known))
             {
-                entry = known;
-                return false;
+                entry = known.Value.Entry;
+                if (entry.Expires > now) return false;
+                RemoveLocked(known);
             }
 
-            RemoveOld(now, maxIds - 1);
+            RemoveOldLocked(now, maxIds - 1);
             entry = new Entry(now + (long)(window.TotalSeconds * time.TimestampFrequency));
-            _entries[key] = entry;
-            _oldestFirst.Enqueue((key, entry));
+            _entries[key] = _oldestFirst.AddLast((key, entry));
             return true;
         }
     }
@@ -59,22 +61,24 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
     /// </summary>
     public void Release(RecipientsKind kind, string name, string id, Entry entry)
     {
-        // The queue still contains the entry. RemoveOld ignores an entry that the dictionary does not contain.
-        lock (_gate) Remove(new(kind, name, id), entry);
-    }
-
-    void RemoveOld(long now, int maxCount)
-    {
-        while (_oldestFirst!.TryPeek(out var oldest) && (oldest.Entry.Expires <= now || _oldestFirst.Count > maxCount))
+        lock (_gate)
         {
-            _oldestFirst.Dequeue();
-            Remove(oldest.Key, oldest.Entry);
+            if (_entries!.TryGetValue(new(kind, name, id), out var claim) && claim.Value.Entry == entry)
+                RemoveLocked(claim);
         }
     }
 
-    void Remove(Key key, Entry entry)
+    void RemoveOldLocked(long now, int maxCount)
     {
-        if (_entries!.TryGetValue(key, out var current) && current == entry) _entries.Remove(key);
+        while (_oldestFirst!.First is { } oldest && (oldest.Value.Entry.Expires <= now || _entries!.Count > maxCount))
+            RemoveLocked(oldest);
+    }
+
+    void RemoveLocked(LinkedListNode<(Key Key, Entry Entry)> claim)
+    {
+        Debug.Assert(_gate.IsHeldByCurrentThread);
+        _oldestFirst!.Remove(claim);
+        _entries!.Remove(claim.Value.Key);
     }
 
     readonly record struct Key(RecipientsKind Kind, string Name, string Id);

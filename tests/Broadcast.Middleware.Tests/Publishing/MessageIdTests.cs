@@ -281,6 +281,40 @@ public sealed class MessageIdTests
     }
 
     [Fact]
+    public void PublishedIds_ManyReleasedIds_ForgetsNoOtherId()
+    {
+        var ids = new PublishedIds(10, new FakeTimeProvider());
+        Assert.True(Claim("published", out _));
+        for (var i = 0; i < 100; i++)
+        {
+            // A failed publish releases its ID, and some publishers repeat the publish.
+            var id = $"failed {i % 7}";
+            Assert.True(Claim(id, out var released));
+            ids.Release(RecipientsKind.User, "u", id, released);
+        }
+
+        Assert.False(Claim("published", out _));
+        Assert.Equal(1, ids.Count);
+
+        bool Claim(string id, out PublishedIds.Entry entry) => ids.TryClaim(RecipientsKind.User, "u", id, TimeSpan.FromMinutes(1), out entry);
+    }
+
+    [Fact]
+    public void PublishedIds_ReleasedAndClaimedAgain_IsNewestId()
+    {
+        var ids = new PublishedIds(2, new FakeTimeProvider());
+        Assert.True(Claim("first", out var released));
+        Assert.True(Claim("second", out _));
+        ids.Release(RecipientsKind.User, "u", "first", released);
+        Assert.True(Claim("first", out _));
+        Assert.True(Claim("third", out _));
+        Assert.False(Claim("first", out _));
+        Assert.True(Claim("second", out _));
+
+        bool Claim(string id, out PublishedIds.Entry entry) => ids.TryClaim(RecipientsKind.User, "u", id, TimeSpan.FromMinutes(1), out entry);
+    }
+
+    [Fact]
     public void PublishedIds_ReleaseOfExpiredClaim_KeepsNewClaim()
     {
         var time = new FakeTimeProvider();
