@@ -51,17 +51,28 @@ sealed class Sampler(
 
     async Task RunAsync()
     {
+        using var timer = new PeriodicTimer(Interval, time);
+        var reader = TryCreateReader();
+        while (await timer.WaitForNextTickAsync().ConfigureAwait(false) && !StopWithoutViewers())
+        {
+            if (reader is null) reader = TryCreateReader();
+            else await SampleAsync(reader).ConfigureAwait(false);
+        }
+
+        reader?.Dispose();
+    }
+
+    /// <summary>Starts a measurement. Returns null if the start fails.</summary>
+    FigureReader? TryCreateReader()
+    {
         try
         {
-            using var timer = new PeriodicTimer(Interval, time);
-            using var reader = createReader();
-            while (await timer.WaitForNextTickAsync().ConfigureAwait(false) && !StopWithoutViewers())
-                await SampleAsync(reader).ConfigureAwait(false);
+            return createReader();
         }
         catch (Exception exception)
         {
             logger.SamplingFailed(exception);
-            lock (_gate) _isRunning = false;
+            return null;
         }
     }
 

@@ -1,8 +1,11 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using Broadcast.Middleware.Dashboard.Diagnostics;
 using Broadcast.Middleware.Dashboard.Figures;
+using Broadcast.Middleware.Dashboard.Hosting;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Dashboard;
 
@@ -77,6 +80,31 @@ public sealed class DashboardFigureTests
         await using var bob = await DashboardViewer.OpenAsync(app);
         var hello = await bob.ReadAsync("hello");
         Assert.Contains(hello.GetProperty("samples").EnumerateArray(), sample => sample.GetProperty("time").GetInt64() == first.GetProperty("time").GetInt64());
+    }
+
+    [Fact]
+    public async Task Measurement_StartFails_StartsOneSecondLater()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        await using var client = await RawClient.OpenAsync(app);
+        var (inside, calls) = (app.Inside(), 0);
+        var logger = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("dashboard");
+        var sampler = new Sampler(
+            () => ++calls == 1
+                ? throw new InvalidOperationException("boom")
+                : new(inside.Meter, inside.Connections, inside.Groups, new SlowClients(inside.Connections, inside.Heartbeat), TimeProvider.System),
+            inside.Broadcaster,
+            TimeProvider.System,
+            new DashboardLogger(logger));
+
+        sampler.AddViewer();
+
+        Assert.Contains("\"connections\":1", (await client.ReadFrameAsync()).Text, StringComparison.Ordinal);
+        Assert.Equal("boom", Assert.Single(app.Logs.GetSnapshot(), static record => record.Level >= LogLevel.Error).Exception?.Message);
+        sampler.RemoveViewer();
+        var latency = FindLatency(app);
+        await Eventually.True(() => !latency.Enabled);
+        Assert.Equal(2, calls);
     }
 
     [Fact]
