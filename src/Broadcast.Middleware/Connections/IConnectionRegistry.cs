@@ -30,7 +30,8 @@ public interface IConnectionRegistry
 
     /// <summary>
     /// Adds a connection before the server answers the handshake. If a connect filter sets another user, the server
-    /// removes the connection and adds the connection again.
+    /// removes the connection and adds the connection again. If this method throws an exception, the server also calls
+    /// <see cref="Remove"/>.
     /// </summary>
     /// <returns>False if the registry refuses the connection or already contains the connection.</returns>
     bool TryAdd(IBroadcastConnection connection);

@@ -141,7 +141,7 @@ sealed class FilterPipeline
             return Task.CompletedTask;
         }
 
-        if (context.HasReceivedPayload) _validator.ThrowIfMetadataInvalid(context.Message);
+        if (context.HasReceivedPayload) MessageValidator.ThrowIfMetadataInvalid(context.Message);
         else _validator.ThrowIfInvalid(context.Message);
         var publishing = _router.PublishAsync(context.Outcome, context.Recipients, CancellationToken.None);
         if (!publishing.IsCompletedSuccessfully) return AwaitAsync(context, publishing);

@@ -108,8 +108,8 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// Removes a cursor whose subscriber has left, unless the client still needs the opening or may need messages of the
-    /// cursor again.
+    /// Removes a cursor whose subscriber has left, unless the client still needs the opening or may need messages of
+    /// the cursor again.
     /// </summary>
     /// <returns>True if the reader has removed the cursor.</returns>
     public bool RemoveUnlessNeeded(int index)

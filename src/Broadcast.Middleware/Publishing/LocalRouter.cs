@@ -24,10 +24,10 @@ sealed class LocalRouter(
     BroadcastMetrics metrics)
     : MessageRouter
 {
-    // A thread that publishes a message with an ID holds this lock until it has claimed the ID and appended the message.
-    // So two concurrent calls with the same ID cannot each claim a part of the groups. A repeated call returns after the
-    // first call has taken effect. A thread holds the lock only for a short time, because an append never waits.
-    // Invariant: a thread that holds this lock does not call the registry.
+    // A thread that publishes a message with an ID holds this lock until it has claimed the ID and appended the
+    // message. So two concurrent calls with the same ID cannot each claim a part of the groups. A repeated call returns
+    // after the first call has taken effect. A thread holds the lock only for a short time, because an append never
+    // waits. Invariant: a thread that holds this lock does not call the registry.
     readonly Lock _idGate = new();
 
     /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>

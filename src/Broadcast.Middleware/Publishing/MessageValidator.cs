@@ -53,7 +53,7 @@ sealed class MessageValidator(int maxBytes)
     /// Checks only the key, the ID and their flags. A filter can set these values without a change of the payload.
     /// </summary>
     /// <exception cref="ArgumentException">The message is invalid.</exception>
-    public void ThrowIfMetadataInvalid(Message message)
+    public static void ThrowIfMetadataInvalid(Message message)
     {
         if ((message.Key is not null || message.RemoveKey) && KeyProblem(message) is { } keyProblem)
             throw new ArgumentException(keyProblem, nameof(message));

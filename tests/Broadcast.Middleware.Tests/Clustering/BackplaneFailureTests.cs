@@ -138,19 +138,19 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         _backplane.UnreachableGroup = "g";
-        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.FailsAsync(ann, 1, "InternalServerError");
-        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
         await JsonClient.FailsAsync(ann, 2, "InternalServerError");
-        await JsonClient.HearsNothingElseAsync(ann);
+        await JsonClient.ReceivesNothingElseAsync(ann);
 
         // The same requests with the same ack IDs now succeed, because the failed requests had no effect.
         _backplane.UnreachableGroup = null;
-        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
-        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
         await ReceivesInAnyOrderAsync(ann, JsonClient.Success(2), JsonClient.FromGroup("g", "json", "1"));
-        await JsonClient.HearsNothingElseAsync(ann);
+        await JsonClient.ReceivesNothingElseAsync(ann);
     }
 
     [Fact]
@@ -159,9 +159,9 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await using var ann = await JsonClient.OpenAsync(_app);
         await using var bob = await JsonClient.OpenAsync(_app);
         _backplane.UnreachableGroup = "g";
-        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","data":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"sendToGroup","group":"g","data":1}""");
         await JsonClient.EndsAsync(ann, 1013);
-        await JsonClient.HearsNothingElseAsync(bob);
+        await JsonClient.ReceivesNothingElseAsync(bob);
     }
 
     static async Task ReceivesInAnyOrderAsync(RawClient client, params string[] messages)

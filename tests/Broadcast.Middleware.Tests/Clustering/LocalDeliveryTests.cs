@@ -72,14 +72,14 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
     {
         await using var ann = await JsonClient.OpenAsync(_app, headers: [TestUsers.As("ann")]);
         await using var bob = await JsonClient.OpenAsync(_app, headers: [TestUsers.As("bob")]);
-        await JsonClient.SayAsync(bob, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(bob, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(bob, 1);
         Fail(nameof(IBackplane.PublishAsync));
 
-        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":1,"data":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"sendToGroup","group":"g","ackId":1,"data":1}""");
 
         await JsonClient.SucceedsAsync(ann, 1);
-        await JsonClient.HearsAsync(bob, JsonClient.FromGroup("g", "json", "1", "ann"));
+        await JsonClient.ReceivesAsync(bob, JsonClient.FromGroup("g", "json", "1", "ann"));
     }
 
     [Fact]
@@ -88,7 +88,7 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
         await using var ann = await JsonClient.OpenAsync(_app, headers: [TestUsers.As("ann")]);
         foreach (var group in (string[])["red", "blue"])
         {
-            await JsonClient.SayAsync(ann, $$"""{"type":"joinGroup","group":"{{group}}","ackId":{{group.Length}}}""");
+            await JsonClient.SendTextAsync(ann, $$"""{"type":"joinGroup","group":"{{group}}","ackId":{{group.Length}}}""");
             await JsonClient.SucceedsAsync(ann, group.Length);
         }
 
@@ -97,8 +97,8 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
         var result = await _app.Broadcaster.PublishAsync("x", Recipients.Groups("red", "blue"), cancellationToken: Token);
 
         Assert.Equal(1, result.LocalRecipients);
-        await JsonClient.HearsAsync(ann, JsonClient.FromServer("text", "\"x\""));
-        await JsonClient.HearsNothingElseAsync(ann);
+        await JsonClient.ReceivesAsync(ann, JsonClient.FromServer("text", "\"x\""));
+        await JsonClient.ReceivesNothingElseAsync(ann);
     }
 
     [Fact]

@@ -19,24 +19,24 @@ public sealed class TwoNodesFeatureTests
         await using var bob = await JsonClient.OpenAsync(two);
         foreach (var client in (RawClient[])[ann, bob])
         {
-            await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"g","ackId":1}""");
+            await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"g","ackId":1}""");
             await JsonClient.SucceedsAsync(client, 1);
         }
 
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             ann,
             """{"type":"sendToGroup","group":"g","noEcho":true,"dataType":"text","data":"hi"}""",
             """{"type":"sendToGroup","group":"g","noEcho":true,"dataType":"json","data":{"a": [1.50]}}""",
             """{"type":"sendToGroup","group":"g","noEcho":true,"dataType":"binary","data":"AQID"}""");
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             bob,
             JsonClient.FromGroup("g", "text", "\"hi\"", "ann"),
             JsonClient.FromGroup("g", "json", """{"a": [1.50]}""", "ann"),
             JsonClient.FromGroup("g", "binary", "\"AQID\"", "ann"));
-        await JsonClient.HearsNothingElseAsync(ann);
+        await JsonClient.ReceivesNothingElseAsync(ann);
 
         await two.Broadcaster.PublishAsync(Message.FromJson(7, JsonContext.Default.Int32), Recipients.User("ann"), cancellationToken: Token);
-        await JsonClient.HearsAsync(ann, JsonClient.FromServer("json", "7"));
+        await JsonClient.ReceivesAsync(ann, JsonClient.FromServer("json", "7"));
     }
 
     [Fact]
@@ -62,14 +62,14 @@ public sealed class TwoNodesFeatureTests
         await using (var ann = await EventClient.OpenAsync(one))
         {
             for (var i = 1; i <= 3; i++) await two.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
-            Assert.Equal(["1", "2"], await ann.HearAsync(2));
+            Assert.Equal(["1", "2"], await ann.ReceiveTextAsync(2));
             last = ann.LastEventId;
         }
 
         await one.Broadcaster.PublishAsync("4", Recipients.Group("/ws"), cancellationToken: Token);
         await using var again = await EventClient.OpenAsync(two, after: last);
         await one.Broadcaster.PublishAsync("5", Recipients.Group("/ws"), cancellationToken: Token);
-        Assert.Equal(["3", "4", "5"], await again.HearAsync(3));
+        Assert.Equal(["3", "4", "5"], await again.ReceiveTextAsync(3));
     }
 
     [Fact]

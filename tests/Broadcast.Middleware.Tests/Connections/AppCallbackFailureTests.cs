@@ -50,7 +50,7 @@ public sealed class AppCallbackFailureTests
         await using var returned = await client.ReconnectAsync(app);
 
         await app.PublishAsync("still here");
-        await returned.HearsAsync("still here");
+        await returned.ReceivesAsync("still here");
     }
 
     /// <summary>The fake request of this test runs the callbacks of RequestAborted inside HttpContext.Abort.</summary>
@@ -76,7 +76,7 @@ public sealed class AppCallbackFailureTests
         Assert.Contains("callback", error.Message, StringComparison.Ordinal);
         Assert.Contains(bad.Id, error.Message, StringComparison.Ordinal);
         await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
-        Assert.Equal("still here", await good.HearAsync());
+        Assert.Equal("still here", await good.ReceiveTextAsync());
     }
 
     [Fact]
@@ -117,6 +117,6 @@ public sealed class AppCallbackFailureTests
         var error = Assert.Single(app.Logs.GetSnapshot(), record => record.Level >= LogLevel.Error);
         Assert.Equal("Broadcast", error.Category);
         Assert.Equal(Boom, error.Exception!.GetBaseException().Message);
-        await good.IsThereAsync();
+        await good.AssertOpenAsync();
     }
 }

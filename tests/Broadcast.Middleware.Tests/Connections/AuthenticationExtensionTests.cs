@@ -31,10 +31,10 @@ public sealed class AuthenticationExtensionTests
 
         Assert.Same(user, connection.User);
         _time.Advance(2 * Minute);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         Assert.True(await app.Broadcaster.ExtendAuthenticationAsync(connection.Id, user, null, Token));
         _time.Advance(TimeSpan.FromDays(1));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         // The app can also move the expiration to an earlier time.
         Assert.True(await app.Broadcaster.ExtendAuthenticationAsync(connection.Id, user, _time.GetUtcNow(), Token));
         _time.Advance(Beat);
@@ -90,7 +90,7 @@ public sealed class AuthenticationExtensionTests
         Assert.Equal("ANN", app.Registry.Connections.Single().UserId);
         Assert.True(await app.Broadcaster.ExtendAuthenticationAsync(app.Registry.Connections.Single().Id, CreateUser("ann"), null, Token));
         _time.Advance(Minute + Beat);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Fact]

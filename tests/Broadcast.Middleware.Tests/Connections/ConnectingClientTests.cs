@@ -73,7 +73,7 @@ public sealed class ConnectingClientTests
         filter.Release();
 
         // If the server had sent a ping, the ping would arrive before this pong.
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Theory]

@@ -88,7 +88,7 @@ public sealed class ConnectionAbortedTests
         Assert.Equal("Broadcast", error.Category);
         Assert.Equal("boom", error.Exception!.GetBaseException().Message);
         await Eventually.True(() => app.Registry.Count == 1);
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
     }
 
     /// <summary>

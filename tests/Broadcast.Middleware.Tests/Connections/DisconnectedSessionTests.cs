@@ -23,7 +23,7 @@ public sealed class DisconnectedSessionTests
         using var meters = new Meters(app);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        await client.HearsAsync("1");
+        await client.ReceivesAsync("1");
         client.Disconnect();
         await _clock.WaitsAsync();
 
@@ -52,7 +52,7 @@ public sealed class DisconnectedSessionTests
             client = await client.ReconnectAsync(app);
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Transport);
+        await JsonClient.ReceivesNothingElseAsync(client.Transport);
         Assert.Empty(_disconnected);
         await client.DisposeAsync();
     }
@@ -128,7 +128,7 @@ public sealed class DisconnectedSessionTests
         third.Disconnect();
         await _clock.WaitsAsync(2);
         await using var fourth = await third.ReconnectAsync(app);
-        await JsonClient.HearsNothingElseAsync(fourth.Transport);
+        await JsonClient.ReceivesNothingElseAsync(fourth.Transport);
     }
 
     [Fact]
@@ -173,7 +173,7 @@ public sealed class DisconnectedSessionTests
             app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(60))]));
 
         _clock.Advance(TimeSpan.FromSeconds(30));
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         _clock.Advance(TimeSpan.FromSeconds(35));
 
         await JsonClient.EndsAsync(again.Transport, 1008);
@@ -259,7 +259,7 @@ public sealed class DisconnectedSessionTests
                 status = WebSocketCloseStatus.MessageTooBig;
                 break;
             default:
-                await client.SayAsync("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"fail"}""");
+                await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"fail"}""");
                 status = WebSocketCloseStatus.InternalServerError;
                 break;
         }

@@ -21,7 +21,7 @@ public sealed class DrainPendingRequestTests
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, Pay(1));
+        await JsonClient.SendTextAsync(client, Pay(1));
         await _asked.Task;
 
         var stopping = app.StopAsync();
@@ -39,7 +39,7 @@ public sealed class DrainPendingRequestTests
         await using var app = await StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
         await using var client = await JsonClient.OpenAsync(app);
         var connection = (Connection)app.Registry.Connections.Single();
-        await JsonClient.SayAsync(client, Pay(1));
+        await JsonClient.SendTextAsync(client, Pay(1));
         await _asked.Task;
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -61,7 +61,7 @@ public sealed class DrainPendingRequestTests
         await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, Pay(1));
+        await JsonClient.SendTextAsync(client, Pay(1));
         await _asked.Task;
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -77,7 +77,7 @@ public sealed class DrainPendingRequestTests
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, Pay(1), Pay(2));
+        await JsonClient.SendTextAsync(client, Pay(1), Pay(2));
         await _asked.Task;
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -98,7 +98,7 @@ public sealed class DrainPendingRequestTests
         // The drain first stops the message handling of a connection and then closes the connection. This client sends
         // a request between these two steps.
         Assert.True(connection.TryStopHandling());
-        await JsonClient.SayAsync(client, Pay(1));
+        await JsonClient.SendTextAsync(client, Pay(1));
         await client.SendAsync(ClientFrame.OfClose(1000));
 
         Assert.Equal(1000, (await client.ReadCloseAsync()).CloseCode);

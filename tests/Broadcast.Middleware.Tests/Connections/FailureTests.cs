@@ -51,7 +51,7 @@ public sealed class FailureTests
 
         await Eventually.True(() => app.Registry.Count == 1);
         await AssertOneLineAsync(app);
-        await good.IsThereAsync();
+        await good.AssertOpenAsync();
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
     }
 
@@ -84,7 +84,7 @@ public sealed class FailureTests
         await bad.LeaveAsync();
 
         await AssertOneLineAsync(app);
-        await good.IsThereAsync();
+        await good.AssertOpenAsync();
         Assert.Equal(1, meters.Sum(Meters.Connections));
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
     }
@@ -103,7 +103,7 @@ public sealed class FailureTests
         Assert.DoesNotContain(Boom, answer.Body, StringComparison.Ordinal);
         await AssertOneLineAsync(app);
         Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Refused));
-        await good.IsThereAsync();
+        await good.AssertOpenAsync();
         Assert.Equal((1, 1), (app.Registry.Count, meters.Sum(Meters.Connections)));
     }
 

@@ -19,13 +19,13 @@ public sealed class FirstMessageTimeoutTests
         Assert.Equal("hello", (await speaking.ReadFrameAsync()).Text);
 
         time.Advance(TimeSpan.FromSeconds(9));
-        await speaking.IsThereAsync();
+        await speaking.AssertOpenAsync();
         Assert.Equal("hello", (await silent.ReadFrameAsync()).Text);
-        await silent.IsThereAsync();
+        await silent.AssertOpenAsync();
         time.Advance(TimeSpan.FromSeconds(3));
 
         Assert.Equal(1008, await silent.ClosedWithAsync());
-        await speaking.IsThereAsync();
+        await speaking.AssertOpenAsync();
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["first_message_timeout"]);
     }
@@ -37,7 +37,7 @@ public sealed class FirstMessageTimeoutTests
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
         await using var client = await RawClient.OpenAsync(app);
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "hal"u8, fin: false));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
 
         time.Advance(TimeSpan.FromSeconds(13));
 
@@ -102,7 +102,7 @@ public sealed class FirstMessageTimeoutTests
         await Eventually.True(() => StateOf(connection) == ReceiveState.Reading);
         Assert.Null(connection.Writer.ClosingStatus);
         await app.PublishAsync("hello");
-        Assert.Equal(["hello"], await client.HearAsync(1));
+        Assert.Equal(["hello"], await client.ReceiveTextAsync(1));
     }
 
     /// <summary>The fake clock does not advance. So the test fails if the server waits for a timeout.</summary>
@@ -139,7 +139,7 @@ public sealed class FirstMessageTimeoutTests
 
         time.Advance(TimeSpan.FromDays(2));
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     static Task<BroadcastApp> StartAsync(FakeTimeProvider time, TimeSpan timeout, Action<WebApplication>? map = null) => BroadcastApp.StartAsync(

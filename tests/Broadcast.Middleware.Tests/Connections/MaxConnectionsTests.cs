@@ -26,7 +26,7 @@ public sealed class MaxConnectionsTests
         await Eventually.True(() => app.Registry.Count == 1);
         await using var three = await RawClient.OpenAsync(app);
         Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
-        await two.IsThereAsync();
+        await two.AssertOpenAsync();
     }
 
     [Fact]

@@ -28,7 +28,7 @@ public sealed class MaxGroupsPerConnectionTests
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));
         await app.Broadcaster.PublishAsync("there", Recipients.Group("c"), cancellationToken: Token);
-        Assert.Equal("there", await device.HearAsync());
+        Assert.Equal("there", await device.ReceiveTextAsync());
         Assert.Empty(app.Errors);
     }
 
@@ -48,7 +48,7 @@ public sealed class MaxGroupsPerConnectionTests
         // If the refused join had created a second empty group, the server would have removed the history of the first group.
         await app.Broadcaster.LeaveAsync(full.Id, "/ws", Token);
         Assert.True((await app.Broadcaster.JoinAsync(full.Id, "history/a", Replay.Last(1), Token)).Joined);
-        Assert.Equal("kept", await full.HearAsync());
+        Assert.Equal("kept", await full.ReceiveTextAsync());
     }
 
     [Fact]
@@ -60,12 +60,12 @@ public sealed class MaxGroupsPerConnectionTests
         using var other = await app.ConnectAsync();
         await greedy.SendAsync("a");
         await greedy.SendAsync("b");
-        Assert.Equal((1011, CloseReasons.Failed), await greedy.HearCloseAsync());
+        Assert.Equal((1011, CloseReasons.Failed), await greedy.ReceiveCloseAsync());
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
         await Eventually.True(() => app.Registry.CountGroupMembers("a") == 0);
         Assert.Equal(0, app.Registry.CountGroupMembers("b"));
         await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
-        Assert.Equal("still here", await other.HearAsync());
+        Assert.Equal("still here", await other.ReceiveTextAsync());
         Assert.Contains("MaxGroupsPerConnection", Assert.Single(app.Errors).Exception!.Message, StringComparison.Ordinal);
     }
 
@@ -92,6 +92,6 @@ public sealed class MaxGroupsPerConnectionTests
         await greedy.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, Token);
         foreach (var group in new[] { "a", "b", "/greedy" }) await Eventually.True(() => app.Registry.CountGroupMembers(group) == 0);
         await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
-        Assert.Equal("still here", await other.HearAsync());
+        Assert.Equal("still here", await other.ReceiveTextAsync());
     }
 }

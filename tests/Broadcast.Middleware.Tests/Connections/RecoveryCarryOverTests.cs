@@ -93,10 +93,10 @@ public sealed class RecoveryCarryOverTests
         await _clock.WaitsAsync();
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), later]);
         await using var returned = await client.ReconnectAsync(transport);
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
 
         _clock.Advance(Minute + TimeSpan.FromSeconds(5));
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         _clock.Advance(Minute);
 
         Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
@@ -119,7 +119,7 @@ public sealed class RecoveryCarryOverTests
         Assert.Same(user, connection.User);
         Assert.Equal(userId is null ? 0 : 1, app.Registry.GetUserConnections("ann").Count());
         _clock.Advance(Minute - TimeSpan.FromSeconds(5));
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         _clock.Advance(TimeSpan.FromSeconds(10));
         Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
     }
@@ -175,11 +175,11 @@ public sealed class RecoveryCarryOverTests
         await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (1, Burst));
         await using var client = await ReliableClient.OpenAsync(app);
-        await client.SayAsync([.. Enumerable.Repeat(Ping, Burst)]);
+        await client.SendTextAsync([.. Enumerable.Repeat(Ping, Burst)]);
         for (var i = 0; i < Burst; i++) Assert.Equal("""{"type":"pong"}""", await JsonClient.ReadAsync(client.Transport));
         await using var returned = await ReconnectAsync(app, client);
 
-        await returned.SayAsync([.. Enumerable.Repeat(Ping, Burst)]);
+        await returned.SendTextAsync([.. Enumerable.Repeat(Ping, Burst)]);
 
         Assert.Equal(1008, (await returned.Transport.ReadCloseAsync()).CloseCode);
     }
@@ -211,7 +211,7 @@ public sealed class RecoveryCarryOverTests
         // At the limit, the client itself can still reconnect as often as it wants.
         await using var once = await ReconnectAsync(app, client);
         await using var twice = await ReconnectAsync(app, once, 2);
-        await twice.Transport.IsThereAsync();
+        await twice.Transport.AssertOpenAsync();
     }
 
     [Fact]
@@ -237,7 +237,7 @@ public sealed class RecoveryCarryOverTests
 
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: (Header, Train));
         await using var returned = await client.ReconnectAsync(transport);
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
 
         Assert.Equal(429, (await RawClient.TryAsync(app, (Header, Train))).Status);
         await using var other = await RawClient.OpenAsync(app, (Header, Home));
@@ -312,7 +312,7 @@ public sealed class RecoveryCarryOverTests
         await _clock.WaitsAsync(reconnects);
         var returned = await client.ReconnectAsync(app);
         // The server sends the first message before it has carried over all state.
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         return returned;
     }
 

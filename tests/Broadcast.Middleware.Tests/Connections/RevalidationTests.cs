@@ -26,11 +26,11 @@ public sealed class RevalidationTests
         await using var anonymous = await RawClient.OpenAsync(app);
 
         _time.Advance(Minute - TimeSpan.FromSeconds(1));
-        await expiring.IsThereAsync();
+        await expiring.AssertOpenAsync();
         _time.Advance(TimeSpan.FromSeconds(1) + Beat);
 
         Assert.Equal(1008, await expiring.ClosedWithAsync());
-        foreach (var client in new[] { later, lasting, anonymous }) await client.IsThereAsync();
+        foreach (var client in new[] { later, lasting, anonymous }) await client.AssertOpenAsync();
         await Eventually.True(() => app.Registry.Count == 3);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["authentication_expired"]);
         _time.Advance(2 * Minute);
@@ -46,7 +46,7 @@ public sealed class RevalidationTests
 
         _time.Advance(TimeSpan.FromDays(1));
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Fact]
@@ -61,7 +61,7 @@ public sealed class RevalidationTests
         for (var times = 1; times <= 3; times++)
         {
             _time.Advance(Minute - (2 * Beat));
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
             Assert.Equal(times - 1, revalidator.TimesAsked("ann"));
             // The interval starts at the last answer of the revalidator. The next call is at most two heartbeats late.
             _time.Advance(4 * Beat);
@@ -75,7 +75,7 @@ public sealed class RevalidationTests
         revalidator.Answer = (connection, _) => new(connection.UserId != "ann");
         _time.Advance(Minute + Beat);
         Assert.Equal(1008, await client.ClosedWithAsync());
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["authentication_expired"]);
         LogAssert.NoErrors(app);
@@ -90,14 +90,14 @@ public sealed class RevalidationTests
         await using var anonymous = await RawClient.OpenAsync(app);
 
         _time.Advance(Minute - TimeSpan.FromSeconds(1));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         Assert.Equal(0, revalidator.Asked);
         _time.Advance(2 * Beat);
         await Eventually.True(() => revalidator.TimesAsked("ann") == 1);
         _time.Advance(TimeSpan.FromDays(1));
 
-        await client.IsThereAsync();
-        await anonymous.IsThereAsync();
+        await client.AssertOpenAsync();
+        await anonymous.AssertOpenAsync();
         Assert.Equal(1, revalidator.Asked);
     }
 
@@ -113,7 +113,7 @@ public sealed class RevalidationTests
         _time.Advance(Minute + Beat);
 
         Assert.Equal(1011, await client.ClosedWithAsync());
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
         await Eventually.True(() => app.Registry.Count == 1);
         var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Level >= LogLevel.Error);
         Assert.Equal("boom", line.Exception!.Message);
@@ -148,7 +148,7 @@ public sealed class RevalidationTests
                 await revalidator.AnswerAsync(1);
                 await app.Broadcaster.PublishAsync("hello", cancellationToken: TestContext.Current.CancellationToken);
                 foreach (var client in new[] { blocked, other }) Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
-                await blocked.IsThereAsync();
+                await blocked.AssertOpenAsync();
             }
         }
         finally

@@ -19,7 +19,7 @@ public sealed class RevalidationTimesTests
         _time.Advance(TimeSpan.FromSeconds(66));
         await Eventually.True(() => _revalidator.Asked == 1);
         await _revalidator.AnswerAsync(1);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
 
         _time.Advance(TimeSpan.FromSeconds(30));
 
@@ -37,7 +37,7 @@ public sealed class RevalidationTimesTests
         await Eventually.True(() => _revalidator.Asked == 1);
         _time.Advance(TimeSpan.FromSeconds(10));
         await _revalidator.AnswerAsync(1);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
 
         _time.Advance(TimeSpan.FromSeconds(5));
 

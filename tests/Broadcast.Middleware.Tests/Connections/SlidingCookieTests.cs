@@ -33,9 +33,9 @@ public sealed class SlidingCookieTests : IDisposable
         _time.Advance(5 * Minute);
 
         Assert.Equal(1008, await idle.ClosedWithAsync());
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(4 * Minute);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(2 * Minute);
         Assert.Equal(1008, await client.ClosedWithAsync());
     }
@@ -52,10 +52,10 @@ public sealed class SlidingCookieTests : IDisposable
             _time.Advance(6 * Minute);
             // The server checks the expiration before it answers this ping. With a real clock, the server repeats the
             // check every few seconds.
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
             cookie = await GetRenewedCookieAsync(app, cookie);
             Assert.NotNull(cookie);
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
         }
     }
 
@@ -73,7 +73,7 @@ public sealed class SlidingCookieTests : IDisposable
 
         _time.Advance(6 * Minute);
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Fact]
@@ -138,7 +138,7 @@ public sealed class SlidingCookieTests : IDisposable
         Assert.NotNull(await GetRenewedCookieAsync(app, cookie));
         _time.Advance(5 * Minute);
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Fact]
@@ -175,12 +175,12 @@ public sealed class SlidingCookieTests : IDisposable
         }
 
         _time.Advance(5 * Minute);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(Minute);
         Assert.NotNull(await GetRenewedCookieAsync(app, renewed[kept]));
         _time.Advance(5 * Minute);
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(6 * Minute);
         Assert.Equal(1008, await client.ClosedWithAsync());
     }

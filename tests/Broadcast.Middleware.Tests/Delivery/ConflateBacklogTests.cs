@@ -31,6 +31,6 @@ public sealed class ConflateBacklogTests
         Assert.Equal(Enumerable.Range(Messages - Keys, Keys), got.TakeLast(Keys));
         await Eventually.True(() => meters.Delivered == filled + got.Count);
         Assert.Equal(Messages - got.Count, meters.Sum(Meters.Dropped));
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
     }
 }

@@ -31,7 +31,7 @@ public sealed class ConflateTests
         await Eventually.True(() => meters.Delivered == filled + Messages + 1 + got.Count);
         Assert.Equal(Messages + 1 - got.Count, meters.Sum(Meters.Dropped));
         Assert.True(got.Count < Messages / 2, $"Too few messages were replaced: {got.Count} of {Messages} arrived.");
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
     }
 
     [Fact]

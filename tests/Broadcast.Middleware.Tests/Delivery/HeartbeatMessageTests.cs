@@ -58,8 +58,8 @@ public sealed class HeartbeatMessageTests
             await app.SettleAsync();
         }
 
-        await JsonClient.HearsNothingElseAsync(json);
-        await JsonClient.HearsNothingElseAsync(reliable.Transport);
+        await JsonClient.ReceivesNothingElseAsync(json);
+        await JsonClient.ReceivesNothingElseAsync(reliable.Transport);
         await using var late = await RawClient.OpenAsync(app);
         Assert.Equal(0, meters.Sum("broadcast.messages.published"));
     }
@@ -76,7 +76,7 @@ public sealed class HeartbeatMessageTests
             await app.SettleAsync();
         }
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Theory]

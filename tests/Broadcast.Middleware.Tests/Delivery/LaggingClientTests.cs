@@ -27,6 +27,6 @@ public sealed class LaggingClientTests
         await app.Broadcaster.PublishAsync("hello", cancellationToken: token);
         for (var i = 0; i < filled; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
         Assert.Equal("hello", (await slow.ReadFrameAsync()).Text);
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
     }
 }

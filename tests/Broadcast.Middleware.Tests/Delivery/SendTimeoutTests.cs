@@ -19,7 +19,7 @@ public sealed class SendTimeoutTests
         await Stall.FillAsync(app, meters, id);
 
         time.Advance(TimeSpan.FromSeconds(5));
-        await healthy.IsThereAsync();
+        await healthy.AssertOpenAsync();
         Assert.Equal(2, app.Registry.Count);
         // The bytes that fill the receive buffer of the client's operating system count as progress. So advance the
         // clock until the server aborts the connection.
@@ -31,7 +31,7 @@ public sealed class SendTimeoutTests
         Assert.Equal(TransportEnd.Reset, await stalled.ReadEndAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
-        await healthy.IsThereAsync();
+        await healthy.AssertOpenAsync();
         await using var next = await RawClient.OpenAsync(app);
         LogAssert.NoErrors(app);
     }
@@ -52,7 +52,7 @@ public sealed class SendTimeoutTests
             for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
         }
 
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
     }
 
     [Fact]
@@ -76,7 +76,7 @@ public sealed class SendTimeoutTests
             time.Advance(TimeSpan.FromSeconds(5));
         }
 
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
         Assert.Equal(0, meters.Sum(Meters.Ended));
     }
 
@@ -101,8 +101,8 @@ public sealed class SendTimeoutTests
         await using var sender = await http2.HandshakeAsync(room, JsonClient.Subprotocol);
         await JsonClient.IdAsync(sender);
         var request = $$"""{"type":"sendToGroup","group":"{{room}}","dataType":"text","data":"a short text","noEcho":true}""";
-        for (var i = 0; i < Messages; i += 100) await JsonClient.SayAsync(sender, [.. Enumerable.Repeat(request, 100)]);
-        await JsonClient.HearsNothingElseAsync(sender);
+        for (var i = 0; i < Messages; i += 100) await JsonClient.SendTextAsync(sender, [.. Enumerable.Repeat(request, 100)]);
+        await JsonClient.ReceivesNothingElseAsync(sender);
 
         // The client reads 32 KiB per second.
         for (var step = 0; step < Steps; step++)
@@ -127,7 +127,7 @@ public sealed class SendTimeoutTests
         time.Advance(TimeSpan.FromHours(1));
 
         for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
     }
 
     static Task<BroadcastApp> StartAsync(

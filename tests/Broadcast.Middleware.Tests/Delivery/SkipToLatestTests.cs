@@ -34,7 +34,7 @@ public sealed class SkipToLatestTests
         // Each skip drops a whole backlog, so there are few skips.
         Assert.InRange(got.Zip(got.Skip(1)).Count(pair => pair.Second > pair.First + 1), 1, 1 + (Messages * Size / (512 * 1024)));
         Assert.Equal(2, app.Registry.Count);
-        await slow.IsThereAsync();
+        await slow.AssertOpenAsync();
         LogAssert.NoErrors(app);
     }
 

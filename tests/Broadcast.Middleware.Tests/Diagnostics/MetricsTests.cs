@@ -283,7 +283,7 @@ public sealed class MetricsTests
         foreach (var client in clients)
         {
             for (var i = 0; i < 7; i++) await client.ReadFrameAsync();
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
         }
 
         Assert.Equal(5, meters.Sum(Meters.Received));
@@ -310,7 +310,7 @@ public sealed class MetricsTests
         using (var latency = meters.Latency())
         {
             for (var i = 0; i < 3; i++) await PublishAsync();
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
             var measured = latency.GetMeasurementSnapshot();
             Assert.Equal(3, measured.Count);
             Assert.All(measured, measurement => Assert.Equal(0, measurement.Value));

@@ -112,7 +112,7 @@ public sealed partial class TracingTests : IDisposable
         await using var app = await StartAsync(static endpoint => endpoint.Use(static (context, next) =>
             context.Event == "known" ? Task.CompletedTask : next(context)));
         await using var client = await JsonClient.OpenAsync(app, "/rooms/a");
-        await JsonClient.SayAsync(client, $$"""{"type":"event","event":"{{name}}","ackId":1,"dataType":"text","data":"hello"}""");
+        await JsonClient.SendTextAsync(client, $$"""{"type":"event","event":"{{name}}","ackId":1,"dataType":"text","data":"hello"}""");
 
         AssertTags(Assert.Single(await _recorder.WaitForAsync(1, "process")), ("broadcast.outcome", outcome));
     }

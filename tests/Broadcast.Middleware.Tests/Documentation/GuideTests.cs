@@ -69,7 +69,7 @@ public sealed class GuideTests
         Assert.Equal("title=Plan", (await ann.ReadFrameAsync()).Text);
         Assert.Equal("title=New plan", (await ann.ReadFrameAsync()).Text);
         // The server processes the next message only after the document contains the previous change.
-        await ann.IsThereAsync();
+        await ann.AssertOpenAsync();
 
         await using var bob = await RawClient.ConnectAsync(app);
         await bob.HandshakeAsync("/documents/plan");
@@ -90,7 +90,7 @@ public sealed class GuideTests
         await ann.SendAsync(ClientFrame.OfText("10,20"));
 
         Assert.Equal("10,20", (await bob.ReadFrameAsync()).Text);
-        await ann.IsThereAsync();
+        await ann.AssertOpenAsync();
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed class GuideTests
             GameGuide.Map);
         await using var client = await RawClient.OpenAsync(app, "/game");
         await client.SendAsync(ClientFrame.Make(ClientFrame.Binary, [5, 3]));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
 
         time.Advance(TimeSpan.FromMilliseconds(33));
         var frame = await client.ReadFrameAsync();
@@ -145,7 +145,7 @@ public sealed class GuideTests
 
         await using var reader = await EventClient.OpenAsync(app, "/answers/1");
 
-        Assert.Equal(["one", "two", "three"], await reader.HearAsync(3));
+        Assert.Equal(["one", "two", "three"], await reader.ReceiveTextAsync(3));
     }
 
     [Fact]

@@ -21,7 +21,7 @@ public sealed class RetainedDocumentationTests
 
         await app.Broadcaster.JoinAsync(app.Registry.Connections.Single().Id, "/players", TestContext.Current.CancellationToken);
 
-        Assert.Equal(["""{"Id":"ann","X":1,"Y":2}"""], await client.HearAsync(1));
+        Assert.Equal(["""{"Id":"ann","X":1,"Y":2}"""], await client.ReceiveTextAsync(1));
     }
 
     [Fact]

@@ -50,7 +50,7 @@ public sealed class BlockedFilterTests
         await Eventually.True(() => app.Registry.Count == 2 && meters.Sum(Meters.Connections) == 2);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(new Dictionary<string, long> { ["closed_by_peer"] = 2 }, meters.ByReason(Meters.Ended));
-        await HearTheBlockedAsync(stage, ann, bob);
+        await ReceiveFromBlockedAsync(stage, ann, bob);
         await TalkAsync(bob, ann, "still here");
         LogAssert.NoErrors(app);
     }
@@ -76,7 +76,7 @@ public sealed class BlockedFilterTests
         await Eventually.True(() => app.Registry.Count == 2 && meters.Sum(Meters.Connections) == 2);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(new Dictionary<string, long> { ["lost"] = 1 }, meters.ByReason(Meters.Ended));
-        await HearTheBlockedAsync(stage, ann, bob);
+        await ReceiveFromBlockedAsync(stage, ann, bob);
         await TalkAsync(bob, ann, "still here");
         LogAssert.NoErrors(app);
     }
@@ -203,7 +203,7 @@ public sealed class BlockedFilterTests
     }
 
     /// <summary>Reads the message of the blocked client. The server publishes this message when the filter returns.</summary>
-    static async Task HearTheBlockedAsync(Stage stage, params RawClient[] clients)
+    static async Task ReceiveFromBlockedAsync(Stage stage, params RawClient[] clients)
     {
         if (stage != Stage.Message) return;
         foreach (var client in clients) Assert.Equal("blocks", (await client.ReadFrameAsync()).Text);

@@ -57,7 +57,7 @@ public sealed class FilterCompositionTests
         }));
         using var device = new Device(await app.OpenAsync(), null!);
         await device.SendAsync("x");
-        Assert.Equal("x", await device.HearAsync());
+        Assert.Equal("x", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -78,7 +78,7 @@ public sealed class FilterCompositionTests
         await client.ConnectAsync(new Uri($"ws://127.0.0.1:{app.Port}/ws"), Token);
         await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
         using var device = new Device(client, app.Registry.Connections.Single());
-        var hearing = device.HearAsync();
+        var hearing = device.ReceiveTextAsync();
         for (var i = 0; i < 60; i++)
         {
             time.Advance(TimeSpan.FromSeconds(1));

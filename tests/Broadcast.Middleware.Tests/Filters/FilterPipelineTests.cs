@@ -58,7 +58,7 @@ public sealed class FilterPipelineTests
         using (var device = await app.ConnectAsync())
         {
             await device.SendAsync("x");
-            Assert.Equal("x-made", await device.HearAsync());
+            Assert.Equal("x-made", await device.ReceiveTextAsync());
         }
 
         await using var other = await InMemoryApp.StartAsync(
@@ -66,7 +66,7 @@ public sealed class FilterPipelineTests
             map: map => map.MapBroadcast("/ws").Use<Stamp>().Use<Stamp>());
         using var another = await other.ConnectAsync();
         await another.SendAsync("x");
-        Assert.Equal("x-registered-registered", await another.HearAsync());
+        Assert.Equal("x-registered-registered", await another.ReceiveTextAsync());
     }
 
     [Fact]
@@ -99,7 +99,7 @@ public sealed class FilterPipelineTests
             using var a = await app.ConnectAsync("/a");
             using var b = await app.ConnectAsync("/b");
             await a.SendAsync("x");
-            Assert.Equal("x", await a.HearAsync());
+            Assert.Equal("x", await a.ReceiveTextAsync());
         }
 
         // Each pair of connections causes two connect events, one message event and two disconnect events.
@@ -117,7 +117,7 @@ public sealed class FilterPipelineTests
         });
         using var device = await app.ConnectAsync();
         await device.SendAsync("hello");
-        Assert.Equal("HELLO", await device.HearAsync());
+        Assert.Equal("HELLO", await device.ReceiveTextAsync());
         await device.SendAsync([9], WebSocketMessageType.Binary);
         var (bytes, type) = await device.ReceiveAsync();
         Assert.Equal([1, 2, 3], bytes);
@@ -134,7 +134,7 @@ public sealed class FilterPipelineTests
         });
         using var device = await app.ConnectAsync();
         await device.SendAsync("ä"u8.ToArray(), WebSocketMessageType.Binary);
-        Assert.Equal("ä!", await device.HearAsync());
+        Assert.Equal("ä!", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -151,8 +151,8 @@ public sealed class FilterPipelineTests
         await ann.SendAsync("@bob");
         await ann.SendAsync("home");
         await ann.SendAsync("*");
-        Assert.Equal(["home", "*"], [await ann.HearAsync(), await ann.HearAsync()]);
-        Assert.Equal(["@bob", "*"], [await bob.HearAsync(), await bob.HearAsync()]);
+        Assert.Equal(["home", "*"], [await ann.ReceiveTextAsync(), await ann.ReceiveTextAsync()]);
+        Assert.Equal(["@bob", "*"], [await bob.ReceiveTextAsync(), await bob.ReceiveTextAsync()]);
     }
 
     [Fact]
@@ -162,7 +162,7 @@ public sealed class FilterPipelineTests
         using var device = await app.ConnectAsync();
         await device.SendAsync("secret");
         await device.SendAsync("x");
-        Assert.Equal("x", await device.HearAsync());
+        Assert.Equal("x", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -177,12 +177,12 @@ public sealed class FilterPipelineTests
         using var sender = await app.ConnectAsync();
         using var other = await app.ConnectAsync();
         await sender.SendAsync("x");
-        Assert.Equal("before", await sender.HearAsync());
-        Assert.Equal("x", await sender.HearAsync());
+        Assert.Equal("before", await sender.ReceiveTextAsync());
+        Assert.Equal("x", await sender.ReceiveTextAsync());
         Assert.Equal([7], (await sender.ReceiveAsync()).Bytes);
-        Assert.Equal("x", await other.HearAsync());
+        Assert.Equal("x", await other.ReceiveTextAsync());
         await other.SendAsync("y");
-        Assert.Equal("y", await other.HearAsync() is "before" ? await other.HearAsync() : "");
+        Assert.Equal("y", await other.ReceiveTextAsync() is "before" ? await other.ReceiveTextAsync() : "");
     }
 
     [Fact]
@@ -199,8 +199,8 @@ public sealed class FilterPipelineTests
         using var other = await app.ConnectAsync();
         await sender.SendAsync("others");
         await sender.SendAsync("all");
-        Assert.Equal("all", await sender.HearAsync());
-        Assert.Equal(["others", "all"], [await other.HearAsync(), await other.HearAsync()]);
+        Assert.Equal("all", await sender.ReceiveTextAsync());
+        Assert.Equal(["others", "all"], [await other.ReceiveTextAsync(), await other.ReceiveTextAsync()]);
         Assert.Equal([1, 2], results.Select(result => result.LocalRecipients));
         Assert.Equal([1, 2], results.Select(result => result.Position!.Value.Offset));
     }
@@ -220,9 +220,9 @@ public sealed class FilterPipelineTests
         using var hearer = await app.ConnectAsync();
         excluded = other.Id;
         await sender.SendAsync("x");
-        Assert.Equal("x", await hearer.HearAsync());
+        Assert.Equal("x", await hearer.ReceiveTextAsync());
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
-        foreach (var device in new[] { sender, other, hearer }) Assert.Equal("end", await device.HearAsync());
+        foreach (var device in new[] { sender, other, hearer }) Assert.Equal("end", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -239,7 +239,7 @@ public sealed class FilterPipelineTests
             }));
         using var device = await app.ConnectAsync(user: "ann");
         await device.SendAsync("x");
-        await device.HearAsync();
+        await device.ReceiveTextAsync();
         Assert.Same(device.Connection, seen!.Connection);
         Assert.Same(app.Broadcaster, seen.Broadcaster);
         Assert.Equal(Recipients.Group("/ws"), seen.Recipients);
@@ -259,8 +259,8 @@ public sealed class FilterPipelineTests
         using var device = await app.ConnectAsync();
         await device.SendAsync("x");
         await device.SendAsync("too late");
-        Assert.Equal("x", await device.HearAsync());
-        Assert.Equal((4002, "that was the last one"), await device.HearCloseAsync());
+        Assert.Equal("x", await device.ReceiveTextAsync());
+        Assert.Equal((4002, "that was the last one"), await device.ReceiveCloseAsync());
     }
 
     [Fact]
@@ -275,7 +275,7 @@ public sealed class FilterPipelineTests
         });
         using var device = await app.ConnectAsync();
         await device.SendAsync("x");
-        Assert.Equal("x", await device.HearAsync());
+        Assert.Equal("x", await device.ReceiveTextAsync());
         Assert.Equal(2, errors.Count);
     }
 
@@ -293,10 +293,10 @@ public sealed class FilterPipelineTests
         await waiting.SendAsync("wait");
         await waiting.SendAsync("after");
         await other.SendAsync("x");
-        Assert.Equal("x", await other.HearAsync());
-        Assert.Equal("x", await waiting.HearAsync());
+        Assert.Equal("x", await other.ReceiveTextAsync());
+        Assert.Equal("x", await waiting.ReceiveTextAsync());
         release.SetResult();
-        Assert.Equal(["wait", "after"], [await other.HearAsync(), await other.HearAsync()]);
+        Assert.Equal(["wait", "after"], [await other.ReceiveTextAsync(), await other.ReceiveTextAsync()]);
     }
 
     [Theory]
@@ -314,10 +314,10 @@ public sealed class FilterPipelineTests
         using var other = await app.ConnectAsync();
         await failing.SendAsync("throw");
         await failing.SendAsync("too late");
-        Assert.Equal((1011, CloseReasons.Failed), Closed(await failing.HearCloseAsync()));
+        Assert.Equal((1011, CloseReasons.Failed), Closed(await failing.ReceiveCloseAsync()));
         await Eventually.True(() => app.Registry.Count == 1);
         await other.SendAsync("x");
-        Assert.Equal("x", await other.HearAsync());
+        Assert.Equal("x", await other.ReceiveTextAsync());
         Assert.Equal("a filter's error", Assert.Single(app.Errors).Exception!.Message);
     }
 
@@ -331,8 +331,8 @@ public sealed class FilterPipelineTests
         });
         using var failing = await app.ConnectAsync();
         await failing.SendAsync("x");
-        Assert.Equal("x", await failing.HearAsync());
-        Assert.Equal(1011, (await failing.HearCloseAsync()).Status);
+        Assert.Equal("x", await failing.ReceiveTextAsync());
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
     }
 
     [Fact]
@@ -346,13 +346,13 @@ public sealed class FilterPipelineTests
         using var failing = await app.ConnectAsync();
         using var other = await app.ConnectAsync();
         await other.SendAsync([0x41], WebSocketMessageType.Binary);
-        Assert.Equal("A", await other.HearAsync());
-        Assert.Equal("A", await failing.HearAsync());
+        Assert.Equal("A", await other.ReceiveTextAsync());
+        Assert.Equal("A", await failing.ReceiveTextAsync());
         await failing.SendAsync([0xFF, 0xFE], WebSocketMessageType.Binary);
-        Assert.Equal(1011, (await failing.HearCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
         Assert.IsType<ArgumentException>(Assert.Single(app.Errors).Exception);
         await other.SendAsync("x");
-        Assert.Equal("x", await other.HearAsync());
+        Assert.Equal("x", await other.ReceiveTextAsync());
     }
 
     [Theory]
@@ -375,7 +375,7 @@ public sealed class FilterPipelineTests
         });
         using var failing = await app.ConnectAsync();
         await failing.SendAsync("x");
-        Assert.Equal(1011, (await failing.HearCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
         Assert.IsType<ArgumentException>(Assert.Single(app.Errors).Exception);
     }
 
@@ -389,7 +389,7 @@ public sealed class FilterPipelineTests
         });
         using var failing = await app.ConnectAsync();
         await failing.SendAsync("x");
-        Assert.Equal(1011, (await failing.HearCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
     }
 
     [Fact]
@@ -405,7 +405,7 @@ public sealed class FilterPipelineTests
             }));
         using var ann = await app.ConnectAsync(user: "ann");
         using var refused = new Device(await app.OpenAsync(), null!);
-        Assert.Equal(1008, (await refused.HearCloseAsync()).Status);
+        Assert.Equal(1008, (await refused.ReceiveCloseAsync()).Status);
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Equal(0, disconnects);
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", cancellationToken: Token)).LocalRecipients);
@@ -421,7 +421,7 @@ public sealed class FilterPipelineTests
             return Task.CompletedTask;
         }));
         using var refused = new Device(await app.OpenAsync(), null!);
-        Assert.Equal((4003, "banned"), await refused.HearCloseAsync());
+        Assert.Equal((4003, "banned"), await refused.ReceiveCloseAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
@@ -438,7 +438,7 @@ public sealed class FilterPipelineTests
             }));
         using var refused = new Device(await app.OpenAsync(), null!);
         await refused.SendAsync("let me in");
-        await refused.HearCloseAsync();
+        await refused.ReceiveCloseAsync();
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(0, messages);
     }
@@ -455,11 +455,11 @@ public sealed class FilterPipelineTests
             await context.ReplyAsync("you are in");
         }));
         using var device = await app.ConnectAsync();
-        Assert.Equal("welcome", await device.HearAsync());
-        Assert.Equal("you are in", await device.HearAsync());
+        Assert.Equal("welcome", await device.ReceiveTextAsync());
+        Assert.Equal("you are in", await device.ReceiveTextAsync());
         Assert.Equal(["/ws", "vip"], device.Connection.Groups.Order(StringComparer.Ordinal));
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", Recipients.Group("vip"), cancellationToken: Token)).LocalRecipients);
-        Assert.Equal("x", await device.HearAsync());
+        Assert.Equal("x", await device.ReceiveTextAsync());
     }
 
     [Theory]
@@ -475,11 +475,11 @@ public sealed class FilterPipelineTests
         }));
         using var ann = await app.ConnectAsync(user: "ann");
         using var failing = new Device(await app.OpenAsync(), null!);
-        Assert.Equal(1011, (await failing.HearCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Single(app.Errors);
         await ann.SendAsync("x");
-        Assert.Equal("x", await ann.HearAsync());
+        Assert.Equal("x", await ann.ReceiveTextAsync());
     }
 
     [Fact]
@@ -493,7 +493,7 @@ public sealed class FilterPipelineTests
         await Eventually.True(() => app.Errors.Count == 1);
         Assert.Equal(1, app.Registry.Count);
         await other.SendAsync("x");
-        Assert.Equal("x", await other.HearAsync());
+        Assert.Equal("x", await other.ReceiveTextAsync());
     }
 
     [Fact]
@@ -510,7 +510,7 @@ public sealed class FilterPipelineTests
         await Eventually.True(() => seen.Count == 1);
         using var closed = await app.ConnectAsync();
         await app.Broadcaster.CloseAsync(closed.Id, (WebSocketCloseStatus)4005, cancellationToken: Token);
-        await closed.HearCloseAsync();
+        await closed.ReceiveCloseAsync();
         await Eventually.True(() => seen.Count == 2);
         var broken = await app.ConnectAsync();
         broken.Socket.Abort();

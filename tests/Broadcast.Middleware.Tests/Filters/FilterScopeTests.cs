@@ -21,7 +21,7 @@ public sealed class FilterScopeTests
             foreach (var text in new[] { "1", "2" })
             {
                 await device.SendAsync(text);
-                Assert.Equal(text, await device.HearAsync());
+                Assert.Equal(text, await device.ReceiveTextAsync());
             }
 
             await device.CloseAsync();
@@ -53,7 +53,7 @@ public sealed class FilterScopeTests
         await using var app = await StartAsync(broadcast => broadcast.Use<ThrowingFilter>());
         using var device = await app.ConnectAsync();
         await device.SendAsync("x");
-        Assert.Equal(1011, (await device.HearCloseAsync()).Status);
+        Assert.Equal(1011, (await device.ReceiveCloseAsync()).Status);
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.True(Assert.Single(_history.Uses).Database.IsDisposed);
         await Eventually.True(() => _history.Databases.All(static database => database.IsDisposed));
@@ -66,7 +66,7 @@ public sealed class FilterScopeTests
             broadcast => broadcast.Use<FirstFilter>().Use<FirstFilter>(), services => services.AddScoped<FirstFilter>());
         using var device = await app.ConnectAsync();
         await device.SendAsync("1");
-        Assert.Equal("1", await device.HearAsync());
+        Assert.Equal("1", await device.ReceiveTextAsync());
         var uses = _history.Uses.Where(static use => use.Name == "first 1").ToList();
         Assert.Equal(2, uses.Count);
         Assert.Same(uses[0].Filter, uses[1].Filter);
@@ -79,7 +79,7 @@ public sealed class FilterScopeTests
         await using var app = await StartAsync(broadcast => broadcast.Use<DisposableFilter>().Use<AsyncDisposableFilter>());
         using var device = await app.ConnectAsync();
         await device.SendAsync("1");
-        Assert.Equal("1", await device.HearAsync());
+        Assert.Equal("1", await device.ReceiveTextAsync());
         // The start of the app, the connect event and the message event each create one filter of each type.
         await Eventually.True(() => _history.DisposedFilters == 6);
     }

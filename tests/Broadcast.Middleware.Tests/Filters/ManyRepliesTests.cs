@@ -30,7 +30,7 @@ public sealed class ManyRepliesTests
         }
 
         Assert.Equal(Rows, recipients);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         LogAssert.NoErrors(app);
     }
 

@@ -63,7 +63,7 @@ public sealed class BroadcastEndpointConventionTests
         using var two = await app.ConnectAsync();
         Assert.Equal(StatusCodes.Status503ServiceUnavailable, await app.RefusedWithAsync());
         await one.CloseAsync();
-        await one.HearCloseAsync();
+        await one.ReceiveCloseAsync();
         await Eventually.True(() => Volatile.Read(ref ended) == 2);
         using var three = await app.ConnectAsync();
     }
@@ -81,9 +81,9 @@ public sealed class BroadcastEndpointConventionTests
         await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
         using var device = new Device(client, app.Registry.Connections.Single());
         await device.SendAsync("hello");
-        Assert.Equal("hello", await device.HearAsync());
+        Assert.Equal("hello", await device.ReceiveTextAsync());
         await device.CloseAsync();
-        await device.HearCloseAsync();
+        await device.ReceiveCloseAsync();
     }
 
     [Fact]
@@ -124,7 +124,7 @@ public sealed class BroadcastEndpointConventionTests
         using var device = await app.ConnectAsync();
         Assert.Equal("the chat", device.Connection.HttpContext.GetEndpoint()!.DisplayName);
         await device.SendAsync("x");
-        Assert.Equal("x!?", await device.HearAsync());
+        Assert.Equal("x!?", await device.ReceiveTextAsync());
     }
 
     [Fact]

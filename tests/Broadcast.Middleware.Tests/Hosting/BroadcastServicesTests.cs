@@ -45,7 +45,7 @@ public sealed class BroadcastServicesTests
         Assert.Single(app.Services.GetServices<IConnectionRegistry>());
         using var device = await app.ConnectAsync();
         await device.SendAsync("x");
-        Assert.Equal("x", await device.HearAsync());
+        Assert.Equal("x", await device.ReceiveTextAsync());
         Assert.Equal(1, app.Registry.Count);
     }
 
@@ -90,8 +90,8 @@ public sealed class BroadcastServicesTests
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("for one", cancellationToken: Token)).LocalRecipients);
         Assert.Equal(0, (await news.PublishAsync("nobody", Recipients.Connection(one.Id), cancellationToken: Token)).LocalRecipients);
         Assert.False(await news.CloseAsync(one.Id, cancellationToken: Token));
-        Assert.Equal(["by one", "for one"], (await HearAsync(one, 2)).Order(StringComparer.Ordinal));
-        Assert.Equal(["by two", "for two"], (await HearAsync(two, 2)).Order(StringComparer.Ordinal));
+        Assert.Equal(["by one", "for one"], (await ReceiveTextAsync(one, 2)).Order(StringComparer.Ordinal));
+        Assert.Equal(["by two", "for two"], (await ReceiveTextAsync(two, 2)).Order(StringComparer.Ordinal));
     }
 
     [Theory]
@@ -127,7 +127,7 @@ public sealed class BroadcastServicesTests
             Assert.Equal([device.Connection], own.Connections);
             Assert.Equal(1, own.CountGroupMembers("/ws"));
             await app.Broadcaster.PublishAsync("for ann", Recipients.User("ann"), cancellationToken: Token);
-            Assert.Equal("for ann", await device.HearAsync());
+            Assert.Equal("for ann", await device.ReceiveTextAsync());
             await device.CloseAsync();
         }
 
@@ -141,10 +141,10 @@ public sealed class BroadcastServicesTests
         return new Device(socket, registry.Connections.Single());
     }
 
-    static async Task<string[]> HearAsync(Device device, int count)
+    static async Task<string[]> ReceiveTextAsync(Device device, int count)
     {
         var heard = new string[count];
-        for (var i = 0; i < count; i++) heard[i] = await device.HearAsync();
+        for (var i = 0; i < count; i++) heard[i] = await device.ReceiveTextAsync();
         return heard;
     }
 }

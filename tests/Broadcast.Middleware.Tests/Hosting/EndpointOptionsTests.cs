@@ -131,7 +131,7 @@ public sealed class EndpointOptionsTests
         }
 
         Assert.True(meters.Sum(Meters.Dropped) > 0);
-        await skips.IsThereAsync();
+        await skips.AssertOpenAsync();
         await Eventually.True(() => meters.ByReason(Meters.Ended).GetValueOrDefault("slow_consumer") == 1);
     }
 
@@ -162,7 +162,7 @@ public sealed class EndpointOptionsTests
         time.Advance(TimeSpan.FromSeconds(1.25));
         Assert.Equal(1008, await late.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 1);
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
     }
 
     [Fact]
@@ -181,7 +181,7 @@ public sealed class EndpointOptionsTests
 
         Assert.Equal(ClientFrame.Ping, (await pinged.ReadFrameAsync()).Opcode);
         // The next frame is the answer to the client's message, so the server has sent no ping.
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
     }
 
     [Fact]

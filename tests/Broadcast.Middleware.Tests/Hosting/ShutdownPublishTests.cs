@@ -42,8 +42,8 @@ public sealed class ShutdownPublishTests
         foreach (var text in new[] { "stopping", "stop" })
         {
             Assert.Equal(text, (await socket.ReadFrameAsync()).Text);
-            await reliable.HearsAsync(text);
-            Assert.Equal([text], await events.HearAsync(1));
+            await reliable.ReceivesAsync(text);
+            Assert.Equal([text], await events.ReceiveTextAsync(1));
         }
 
         Assert.Equal(1001, await socket.ClosedWithAsync());
@@ -79,7 +79,7 @@ public sealed class ShutdownPublishTests
         var stopping = app.StopAsync();
         // The server refuses new connections and still delivers messages to the open connection.
         await Eventually.True(() => app.Inside().Connections.IsStopping);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         Assert.Empty(steps);
         release.SetResult();
 
@@ -167,7 +167,7 @@ public sealed class ShutdownPublishTests
         try
         {
             time.Advance(shutdownTimeout - drainTimeout - TimeSpan.FromSeconds(1));
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
             time.Advance(TimeSpan.FromSeconds(1));
 
             Assert.Equal(1001, await client.ClosedWithAsync());

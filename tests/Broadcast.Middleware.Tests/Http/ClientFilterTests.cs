@@ -21,11 +21,11 @@ public sealed class ClientFilterTests
         await using var all = await RawClient.OpenAsync(app, "/ws?filter=");
         await PublishAsync(app, ("1", "eu"), ("2", "us"), ("3", null), ("4", "a&b"));
         await PublishAsync(app, Recipients.Everyone, ("5", "us"), ("6", null));
-        await HearsAsync(raw, "1");
-        await JsonClient.HearsAsync(json, JsonClient.FromServer("text", "\"2\""), JsonClient.FromServer("text", "\"4\""), JsonClient.FromServer("text", "\"5\""));
-        Assert.Equal(["3", "6"], await events.HearAsync(2));
-        await HearsAsync(all, "1", "2", "3", "4", "5", "6");
-        await raw.IsThereAsync();
+        await ReceivesAsync(raw, "1");
+        await JsonClient.ReceivesAsync(json, JsonClient.FromServer("text", "\"2\""), JsonClient.FromServer("text", "\"4\""), JsonClient.FromServer("text", "\"5\""));
+        Assert.Equal(["3", "6"], await events.ReceiveTextAsync(2));
+        await ReceivesAsync(all, "1", "2", "3", "4", "5", "6");
+        await raw.AssertOpenAsync();
     }
 
     [Theory]
@@ -42,7 +42,7 @@ public sealed class ClientFilterTests
         await using var events = await EventClient.AskAsync(app, "/ws?filter=" + filter, headers: ("Accept", "text/event-stream"));
         Assert.Equal(400, events.Status);
         await PublishAsync(app, ("1", "eu"));
-        await HearsAsync(other, "1");
+        await ReceivesAsync(other, "1");
         Assert.Equal(1, app.Registry.Count);
     }
 
@@ -61,7 +61,7 @@ public sealed class ClientFilterTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app, "/ws?filter=((my+own+parameter");
         await PublishAsync(app, ("1", "eu"));
-        await HearsAsync(client, "1");
+        await ReceivesAsync(client, "1");
     }
 
     [Fact]
@@ -76,8 +76,8 @@ public sealed class ClientFilterTests
         await using var other = await RawClient.OpenAsync(app, "/other?filter=a");
         await app.PublishAsync("untagged");
         await app.Broadcaster.PublishAsync(Message.FromText("tagged") with { Tags = MessageTags.Create(("a", "")) }, cancellationToken: Token);
-        await HearsAsync(filtered, "tagged");
-        await HearsAsync(other, "untagged", "tagged");
+        await ReceivesAsync(filtered, "tagged");
+        await ReceivesAsync(other, "untagged", "tagged");
     }
 
     [Fact]
@@ -92,8 +92,8 @@ public sealed class ClientFilterTests
         await using var greedy = await RawClient.OpenAsync(app, "/ws?filter=region%20or%20not%20region");
         await PublishAsync(app, ("1", "eu"), ("2", "us"), ("3", "asia"), ("4", null));
         await PublishAsync(app, Recipients.Everyone, ("5", "asia"), ("6", "eu"));
-        await HearsAsync(client, "1", "6");
-        await HearsAsync(greedy, "1", "2", "6");
+        await ReceivesAsync(client, "1", "6");
+        await ReceivesAsync(greedy, "1", "2", "6");
     }
 
     [Fact]
@@ -106,8 +106,8 @@ public sealed class ClientFilterTests
         }));
         await using var client = await RawClient.OpenAsync(app, "/ws?filter=region%20!=%20us");
         await PublishAsync(app, ("1", "eu"), ("2", "us"), ("3", "asia"));
-        await HearsAsync(client, "1");
-        await client.IsThereAsync();
+        await ReceivesAsync(client, "1");
+        await client.AssertOpenAsync();
     }
 
     [Fact]
@@ -115,17 +115,17 @@ public sealed class ClientFilterTests
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"g","ackId":1,"filter":"region = eu"}""");
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"g","ackId":1,"filter":"region = eu"}""");
         await JsonClient.SucceedsAsync(client, 1);
         await PublishAsync(app, Recipients.Group("g"), ("1", "us"), ("2", "eu"));
-        await JsonClient.HearsAsync(client, JsonClient.FromServer("text", "\"2\""));
+        await JsonClient.ReceivesAsync(client, JsonClient.FromServer("text", "\"2\""));
         // A repeated join without a filter changes nothing.
-        await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"g","ackId":2,"filter":null}""");
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"g","ackId":2,"filter":null}""");
         await JsonClient.SucceedsAsync(client, 2);
-        await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"g","ackId":3,"filter":"region = us"}""");
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"g","ackId":3,"filter":"region = us"}""");
         Assert.Contains("leave the group and join it again", await FailsAsync(client, 3, "BadRequest"), StringComparison.Ordinal);
         await PublishAsync(app, Recipients.Group("g"), ("3", "us"), ("4", "eu"));
-        await JsonClient.HearsAsync(client, JsonClient.FromServer("text", "\"4\""));
+        await JsonClient.ReceivesAsync(client, JsonClient.FromServer("text", "\"4\""));
     }
 
     [Theory]
@@ -136,10 +136,10 @@ public sealed class ClientFilterTests
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, $$"""{"type":"joinGroup","group":"g","filter":{{filter}},"ackId":1}""");
+        await JsonClient.SendTextAsync(client, $$"""{"type":"joinGroup","group":"g","filter":{{filter}},"ackId":1}""");
         Assert.Contains(problem, await FailsAsync(client, 1, "BadRequest"), StringComparison.Ordinal);
         Assert.Equal(0, app.Registry.CountGroupMembers("g"));
-        await JsonClient.SayAsync(client, $$"""{"type":"joinGroup","group":"g","filter":{{filter}}}""");
+        await JsonClient.SendTextAsync(client, $$"""{"type":"joinGroup","group":"g","filter":{{filter}}}""");
         Assert.StartsWith(problem, await JsonClient.EndsAsync(client, 1008), StringComparison.Ordinal);
     }
 
@@ -148,7 +148,7 @@ public sealed class ClientFilterTests
     {
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll));
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"g","filter":"a","ackId":1}""");
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"g","filter":"a","ackId":1}""");
         Assert.Contains("AllowClientFilters", await FailsAsync(client, 1, "Forbidden"), StringComparison.Ordinal);
         Assert.Equal(0, app.Registry.CountGroupMembers("g"));
     }
@@ -160,11 +160,11 @@ public sealed class ClientFilterTests
         await using var client = await JsonClient.OpenAsync(app);
         for (var ack = 1; ack <= 3; ack++)
         {
-            await JsonClient.SayAsync(client, $$"""{"type":"joinGroup","group":"g","ackId":{{ack}},"filter":"{{(ack == 1 ? "region or not region" : "region != eu")}}"}""");
+            await JsonClient.SendTextAsync(client, $$"""{"type":"joinGroup","group":"g","ackId":{{ack}},"filter":"{{(ack == 1 ? "region or not region" : "region != eu")}}"}""");
             await JsonClient.SucceedsAsync(client, ack);
             await PublishAsync(app, Recipients.Group("g"), ("1", "asia"), ("2", "us"), ("3", "eu"));
-            await JsonClient.HearsAsync(client, ack == 1 ? [Text("2"), Text("3")] : [Text("2")]);
-            await JsonClient.SayAsync(client, $$"""{"type":"leaveGroup","group":"g","ackId":{{10 + ack}}}""");
+            await JsonClient.ReceivesAsync(client, ack == 1 ? [Text("2"), Text("3")] : [Text("2")]);
+            await JsonClient.SendTextAsync(client, $$"""{"type":"leaveGroup","group":"g","ackId":{{10 + ack}}}""");
             await JsonClient.SucceedsAsync(client, 10 + ack);
         }
     }
@@ -176,11 +176,11 @@ public sealed class ClientFilterTests
         await using var client = await JsonClient.OpenAsync(app);
         var id = app.Registry.Connections.Single().Id;
         Assert.True((await app.Broadcaster.JoinAsync(id, "g", default, SubscriptionFilter.TagEquals("region", "eu"), Token)).Joined);
-        await JsonClient.SayAsync(client, """{"type":"leaveGroup","group":"g","ackId":1}""", """{"type":"joinGroup","group":"g","ackId":2,"filter":"region"}""");
+        await JsonClient.SendTextAsync(client, """{"type":"leaveGroup","group":"g","ackId":1}""", """{"type":"joinGroup","group":"g","ackId":2,"filter":"region"}""");
         await JsonClient.SucceedsAsync(client, 1);
         await JsonClient.SucceedsAsync(client, 2);
         await PublishAsync(app, Recipients.Group("g"), ("1", "us"), ("2", "eu"));
-        await JsonClient.HearsAsync(client, Text("2"));
+        await JsonClient.ReceivesAsync(client, Text("2"));
     }
 
     /// <summary>Tests that the filters stay in effect on the next transport, whose URL has no filter.</summary>
@@ -194,17 +194,17 @@ public sealed class ClientFilterTests
             return next(context);
         }));
         await using var first = await ReliableClient.OpenAsync(app, "/ws?filter=region%20!=%20us");
-        await first.SayAsync("""{"type":"joinGroup","group":"g","ackId":1,"filter":"region = asia"}""");
+        await first.SendTextAsync("""{"type":"joinGroup","group":"g","ackId":1,"filter":"region = asia"}""");
         await JsonClient.SucceedsAsync(first.Transport, 1);
         await PublishAsync(app, ("1", "eu"), ("2", "us"));
-        await first.HearsAsync("1");
+        await first.ReceivesAsync("1");
         first.Disconnect();
         await PublishAsync(app, ("3", "us"), ("4", "eu"), ("5", "asia"));
         await PublishAsync(app, Recipients.Group("g"), ("6", "eu"), ("7", "asia"));
         await using var again = await first.ReconnectAsync(await ReliableClient.AskAsync(app, first.Id, first.Token, "/ws"));
-        await again.HearsAsync("1", "4", "7");
+        await again.ReceivesAsync("1", "4", "7");
         await PublishAsync(app, ("8", "us"), ("9", "eu"));
-        await again.HearsAsync("9");
+        await again.ReceivesAsync("9");
     }
 
     [Fact]
@@ -220,7 +220,7 @@ public sealed class ClientFilterTests
         await using (var first = await EventClient.OpenAsync(app, "/ws?filter=region%20=%20eu"))
         {
             await PublishAsync(app, ("1", "eu"), ("2", "us"));
-            Assert.Equal(["1"], await first.HearAsync(1));
+            Assert.Equal(["1"], await first.ReceiveTextAsync(1));
             // The history keeps 4 messages, so it no longer contains message 2, the first message after event 1.
             await PublishAsync(app, ("3", "us"), ("4", "us"), ("5", "us"), ("6", "us"), ("7", "us"));
             await app.SettleAsync();
@@ -232,7 +232,7 @@ public sealed class ClientFilterTests
         await using var again = await EventClient.OpenAsync(app, "/ws?filter=region%20=%20eu", after: last);
         // If the client did not have the ID of message 7, which the filter rejected, the server would first send the
         // event "missed".
-        Assert.Equal(["9"], await again.HearAsync(1));
+        Assert.Equal(["9"], await again.ReceiveTextAsync(1));
     }
 
     [Fact]
@@ -249,7 +249,7 @@ public sealed class ClientFilterTests
         await PublishAsync(app, ("1", "eu"));
         Assert.Equal((int)WebSocketCloseStatus.InternalServerError, await failing.ClosedWithAsync());
         await PublishAsync(app, ("2", "eu"));
-        await HearsAsync(other, "1", "2");
+        await ReceivesAsync(other, "1", "2");
         var error = Assert.Single(app.Logs.GetSnapshot(), record => record.Exception is not null);
         Assert.Equal("The rule has a bug.", error.Exception!.Message);
         Assert.Contains("the delegate of a subscription filter", error.Message, StringComparison.Ordinal);
@@ -264,7 +264,7 @@ public sealed class ClientFilterTests
         return answer;
     }
 
-    static async Task HearsAsync(RawClient client, params string[] messages)
+    static async Task ReceivesAsync(RawClient client, params string[] messages)
     {
         foreach (var message in messages) Assert.Equal(message, (await client.ReadFrameAsync()).Text);
     }

@@ -251,7 +251,7 @@ public sealed class CompressionTests
         Assert.Equal(before, client.Transport.HasCompression);
         string[] texts = [Deflate.Json(500, 1), Deflate.Json(500, 2)];
         await app.PublishAsync(texts);
-        await client.HearsAsync(texts);
+        await client.ReceivesAsync(texts);
         client.Disconnect();
 
         var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, "/ws", Offered(after));
@@ -260,13 +260,13 @@ public sealed class CompressionTests
         Assert.Equal(after, transport.HasCompression);
         // The client has acknowledged nothing, so the server sends both messages again. A plain transport must not
         // receive compressed frames: the client would fail on the bit RSV1.
-        foreach (var text in texts) await HearsAsync(text);
+        foreach (var text in texts) await ReceivesAsync(text);
         var next = Deflate.Json(500, 3);
         await app.PublishAsync(next);
-        await HearsAsync(next);
+        await ReceivesAsync(next);
         LogAssert.NoErrors(app);
 
-        async Task HearsAsync(string text)
+        async Task ReceivesAsync(string text)
         {
             var frame = await transport.ReadFrameAsync();
             Assert.Equal(after, frame.IsCompressed);

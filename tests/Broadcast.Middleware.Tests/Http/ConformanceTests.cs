@@ -100,7 +100,7 @@ public sealed class ConformanceTests
         await using var client = await RawClient.OpenAsync(app);
 
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, Valid, fin: false));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         await client.SendAsync(ClientFrame.Make(ClientFrame.Continuation, AboveUnicode.AsSpan(0, invalidBytes), fin: false));
 
         Assert.Equal(1007, (await client.ReadFrameAsync()).CloseCode);

@@ -27,11 +27,11 @@ public sealed class CurlAndNginxTests
             using var curl = Start("curl", ["-sN", version, "-H", "Accept: text/event-stream", .. after, $"http://127.0.0.1:{app.Port}/ws"]);
             await using var events = new EventClient(curl.StandardOutput.BaseStream);
             await EventStreamTests.Attached(app, 1);
-            for (var i = 0; i < (round == 0 ? 0 : 5); i++) Assert.Equal([$"{number - 5 + i}"], await events.HearAsync(1));
+            for (var i = 0; i < (round == 0 ? 0 : 5); i++) Assert.Equal([$"{number - 5 + i}"], await events.ReceiveTextAsync(1));
             for (var i = 0; i < 5; i++)
             {
                 await PublishAsync();
-                Assert.Equal([$"{number - 1}"], await events.HearAsync(1));
+                Assert.Equal([$"{number - 1}"], await events.ReceiveTextAsync(1));
             }
 
             id = events.LastEventId;
@@ -101,7 +101,7 @@ public sealed class CurlAndNginxTests
             for (var i = 0; i < 20; i++)
             {
                 await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
-                Assert.Equal([$"{i}"], await client.HearAsync(1));
+                Assert.Equal([$"{i}"], await client.ReceiveTextAsync(1));
             }
 
             await app.Broadcaster.CloseAsync(Assert.Single(app.Registry.Connections).Id, cancellationToken: Token);

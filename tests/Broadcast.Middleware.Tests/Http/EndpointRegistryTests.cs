@@ -129,7 +129,8 @@ public sealed class EndpointRegistryTests
         Assert.DoesNotContain("full disk", served.Body, StringComparison.Ordinal);
         Assert.Equal((11, "full disk"), (Assert.Single(app.Errors).Id.Id, Assert.Single(app.Errors).Exception!.Message));
         Assert.Empty(socket.Socket.ReceivedCalls());
-        _registry.DidNotReceive().Remove(Arg.Any<IBroadcastConnection>());
+        // A registry can throw after it has added the connection.
+        _registry.Received(1).Remove(Arg.Any<IBroadcastConnection>());
     }
 
     [Fact]

@@ -85,7 +85,7 @@ public sealed class EventStreamRecoveryTests
 
         await using var client = await EventClient.OpenAsync(app, $"/ws?lastEventId={start}");
 
-        Assert.Equal(["1", "2", "3"], await client.HearAsync(3));
+        Assert.Equal(["1", "2", "3"], await client.ReceiveTextAsync(3));
     }
 
     /// <summary>
@@ -99,11 +99,11 @@ public sealed class EventStreamRecoveryTests
         await using var first = await EventClient.OpenAsync(app);
         var start = await first.ReadIdAsync();
         for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");
-        await first.HearAsync(2);
+        await first.ReceiveTextAsync(2);
 
         await using var client = await EventClient.OpenAsync(app, $"/ws?lastEventId={start}", after: first.LastEventId);
 
-        Assert.Equal(["3"], await client.HearAsync(1));
+        Assert.Equal(["3"], await client.ReceiveTextAsync(1));
     }
 
     [Theory]
@@ -123,7 +123,7 @@ public sealed class EventStreamRecoveryTests
         for (var i = 1; i <= 10; i++) await PublishAsync(app, $"{i}");
         await using var fresh = await EventClient.OpenAsync(app);
         var epoch = (await fresh.ReadIdAsync())[..16];
-        Assert.Equal(["8", "9", "10"], await fresh.HearAsync(3));
+        Assert.Equal(["8", "9", "10"], await fresh.ReceiveTextAsync(3));
         await using var client = await EventClient.OpenAsync(app, after: id.Replace("{epoch}", epoch, StringComparison.Ordinal));
 
         Assert.Equal(new ServerEvent("missed", "unknown", $"{epoch}-7", true), await client.NextAsync());
@@ -135,7 +135,7 @@ public sealed class EventStreamRecoveryTests
         for (var from = 7; from <= 11; from++)
         {
             await using var back = await EventClient.OpenAsync(app, after: $"{epoch}-{from}");
-            Assert.Equal(Enumerable.Range(from + 1, 11 - from).Select(i => $"{i}"), await back.HearAsync(11 - from));
+            Assert.Equal(Enumerable.Range(from + 1, 11 - from).Select(i => $"{i}"), await back.ReceiveTextAsync(11 - from));
         }
     }
 
@@ -152,7 +152,7 @@ public sealed class EventStreamRecoveryTests
             Assert.Equal($"{epoch}-{from}", await client.ReadIdAsync());
             for (var i = from + 1; i <= 10; i++) Assert.Equal(new ServerEvent("message", $"{i}", $"{epoch}-{i}", true), await client.NextAsync());
             await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
-            Assert.Equal(["now"], await client.HearAsync(1));
+            Assert.Equal(["now"], await client.ReceiveTextAsync(1));
         }
     }
 
@@ -162,7 +162,7 @@ public sealed class EventStreamRecoveryTests
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 1 });
         for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");
         await using var client = await EventClient.OpenAsync(app, after: "");
-        Assert.Equal(["3"], await client.HearAsync(1));
+        Assert.Equal(["3"], await client.ReceiveTextAsync(1));
     }
 
     [Fact]
@@ -181,12 +181,12 @@ public sealed class EventStreamRecoveryTests
         await using var witness = await EventClient.OpenAsync(app);
         await using var first = await EventClient.OpenAsync(app);
         await PublishAsync(app, "1");
-        Assert.Equal(["1"], await first.HearAsync(1));
+        Assert.Equal(["1"], await first.ReceiveTextAsync(1));
         first.Reset();
 
         await using var second = await EventClient.OpenAsync(app, after: first.LastEventId);
         await PublishAsync(app, "2");
-        Assert.Equal(["2"], await second.HearAsync(1));
+        Assert.Equal(["2"], await second.ReceiveTextAsync(1));
         second.Reset();
 
         await PublishAsync(app, "3");
@@ -194,8 +194,8 @@ public sealed class EventStreamRecoveryTests
         await PublishAsync(app, "4");
         var missed = await third.NextAsync();
         Assert.Equal(("missed", "unknown", 3), (missed.Type, missed.Data, Offset(missed.Id)));
-        Assert.Equal(["4"], await third.HearAsync(1));
-        Assert.Equal(["1", "2", "3", "4"], await witness.HearAsync(4));
+        Assert.Equal(["4"], await third.ReceiveTextAsync(1));
+        Assert.Equal(["1", "2", "3", "4"], await witness.ReceiveTextAsync(4));
     }
 
     [Fact]
@@ -205,12 +205,12 @@ public sealed class EventStreamRecoveryTests
         await using var first = await EventClient.OpenAsync(app);
         await app.Broadcaster.JoinAsync(Assert.Single(app.Registry.Connections).Id, "other", Token);
         await app.Broadcaster.PublishAsync("both", Recipients.Groups("other", "/ws"), cancellationToken: Token);
-        Assert.Equal(["both"], await first.HearAsync(1));
+        Assert.Equal(["both"], await first.ReceiveTextAsync(1));
         first.Reset();
         await Eventually.True(() => app.Registry.Count == 0);
         await PublishAsync(app, "next");
         await using var second = await EventClient.OpenAsync(app, after: first.LastEventId);
-        Assert.Equal(["next"], await second.HearAsync(1));
+        Assert.Equal(["next"], await second.ReceiveTextAsync(1));
     }
 
     [Fact]

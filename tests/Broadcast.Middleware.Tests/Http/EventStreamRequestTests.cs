@@ -32,7 +32,7 @@ public sealed class EventStreamRequestTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app, headers: ("Accept", accept));
         await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), cancellationToken: Token);
-        Assert.Equal(["hello"], await client.HearAsync(1));
+        Assert.Equal(["hello"], await client.ReceiveTextAsync(1));
     }
 
     [Theory]
@@ -75,7 +75,7 @@ public sealed class EventStreamRequestTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app, headers: [("Connection", "Upgrade"), ("Upgrade", "h2c")]);
         await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), cancellationToken: Token);
-        Assert.Equal(["hello"], await client.HearAsync(1));
+        Assert.Equal(["hello"], await client.ReceiveTextAsync(1));
         client.Reset();
         await Eventually.True(() => app.Registry.Count == 0);
         LogAssert.NoErrors(app);
@@ -90,7 +90,7 @@ public sealed class EventStreamRequestTests
         Assert.DoesNotContain("Transfer-Encoding", client.Headers.Keys);
         await EventStreamTests.Attached(app, 1);
         await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), cancellationToken: Token);
-        Assert.Equal(["hello"], await client.HearAsync(1));
+        Assert.Equal(["hello"], await client.ReceiveTextAsync(1));
         await app.Broadcaster.CloseAsync(Assert.Single(app.Registry.Connections).Id, cancellationToken: Token);
         Assert.Equal("1000 ", await client.ReadCloseAsync());
     }
@@ -113,7 +113,7 @@ public sealed class EventStreamRequestTests
             await using var client = new EventClient(await response.Content.ReadAsStreamAsync(Token));
             await EventStreamTests.Attached(app, 1);
             await app.Broadcaster.PublishAsync("secret", Recipients.Group("/ws"), cancellationToken: Token);
-            Assert.Equal(["secret"], await client.HearAsync(1));
+            Assert.Equal(["secret"], await client.ReceiveTextAsync(1));
             await app.Broadcaster.CloseAsync(Assert.Single(app.Registry.Connections).Id, cancellationToken: Token);
             Assert.Equal("1000 ", await client.ReadCloseAsync());
             await Eventually.True(() => app.Registry.Count == 0);
@@ -145,7 +145,7 @@ public sealed class EventStreamRequestTests
         for (var i = 0; i < 100; i++)
         {
             await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
-            Assert.Equal([$"{i}"], await client.HearAsync(1));
+            Assert.Equal([$"{i}"], await client.ReceiveTextAsync(1));
         }
 
         await app.Broadcaster.CloseAsync(Assert.Single(app.Registry.Connections).Id, cancellationToken: Token);
@@ -169,8 +169,8 @@ public sealed class EventStreamRequestTests
             Connection? connection = null;
             await Eventually.True(() => (connection = app.Registry.Connections.Cast<Connection>().FirstOrDefault(other => other.Id != device.Id)) is { WasOpened: true });
             await device.SendAsync("hello");
-            Assert.Equal(["hello"], await client.HearAsync(1));
-            Assert.Equal("hello", await device.HearAsync());
+            Assert.Equal(["hello"], await client.ReceiveTextAsync(1));
+            Assert.Equal("hello", await device.ReceiveTextAsync());
             if (round == 0)
             {
                 await app.Broadcaster.CloseAsync(connection!.Id, cancellationToken: Token);
@@ -327,13 +327,13 @@ public sealed class EventStreamRequestTests
 
         time.Advance(TimeSpan.FromSeconds(50));
         await app.Broadcaster.PublishAsync("still here", Recipients.User("ann"), cancellationToken: Token);
-        Assert.Equal(["still here"], await ann.HearAsync(1));
+        Assert.Equal(["still here"], await ann.ReceiveTextAsync(1));
         time.Advance(TimeSpan.FromSeconds(15));
 
         Assert.StartsWith("1008 The authentication has expired", await ann.ReadCloseAsync(), StringComparison.Ordinal);
         await Eventually.True(() => app.Registry.Count == 1);
         await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
-        Assert.Equal(["still here"], await bob.HearAsync(1));
+        Assert.Equal(["still here"], await bob.ReceiveTextAsync(1));
         LogAssert.NoErrors(app);
     }
 }

@@ -230,7 +230,7 @@ public sealed class EventStreamTests
         Assert.True(await app.Broadcaster.CloseAsync(id, (WebSocketCloseStatus)status, reason, Token));
         await app.Broadcaster.PublishAsync("too late", Recipients.Group("/ws"), cancellationToken: Token);
 
-        Assert.Equal(Enumerable.Range(0, 100).Select(i => $"{i}"), await client.HearAsync(100));
+        Assert.Equal(Enumerable.Range(0, 100).Select(i => $"{i}"), await client.ReceiveTextAsync(100));
         Assert.Equal(closeEvent, await client.ReadCloseAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 0 && app.Registry.Count == 0 && !disconnects.IsEmpty);
         Assert.Equal(status, (int)Assert.Single(disconnects).Status!);
@@ -353,7 +353,7 @@ public sealed class EventStreamTests
         }));
         await using var client = await EventClient.OpenAsync(app, after: "00000000000000ff-7");
         Assert.Equal("missed", (await client.NextAsync()).Type);
-        Assert.Equal(["welcome"], await client.HearAsync(1));
+        Assert.Equal(["welcome"], await client.ReceiveTextAsync(1));
         Assert.Equal([Replay.After(new(255, 7))], seen);
 
         await using var refused = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("X-No", "1")]);

@@ -54,8 +54,8 @@ public sealed class GroupScopeTests
         await app.PublishToAsync(Recipients.Group("/tenant1/rooms/blue"), "for tenant 1");
         await app.PublishToAsync(Recipients.All, "for all");
 
-        Assert.Equal(["for tenant 1", "for all"], await one.HearAsync(2));
-        Assert.Equal(["for all"], await two.HearAsync(1));
+        Assert.Equal(["for tenant 1", "for all"], await one.ReceiveTextAsync(2));
+        Assert.Equal(["for all"], await two.ReceiveTextAsync(1));
     }
 
     [Theory]

@@ -36,7 +36,7 @@ public sealed class JwtBearerTests
         Assert.All(app.Registry.Connections, connection => Assert.Equal("ann", connection.UserId));
         await app.PublishToAsync(Recipients.User("ann"), "for ann");
         Assert.Equal("for ann", (await socket.ReadFrameAsync()).Text);
-        Assert.Equal(["for ann"], await events.HearAsync(1));
+        Assert.Equal(["for ann"], await events.ReceiveTextAsync(1));
 
         Assert.Equal(429, await AskAsync(app, path));
         Assert.Equal(401, await AskAsync(app, "/ws"));
@@ -157,7 +157,7 @@ public sealed class JwtBearerTests
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
 
         _time.Advance(TimeSpan.FromMinutes(9));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(TimeSpan.FromMinutes(2));
 
         Assert.Equal(1008, await client.ClosedWithAsync());

@@ -63,11 +63,11 @@ public sealed class OtherMiddlewareTests
         await using (var one = await EventClient.OpenAsync(app))
         {
             await app.PublishAsync("first");
-            Assert.Equal(["first"], await one.HearAsync(1));
+            Assert.Equal(["first"], await one.ReceiveTextAsync(1));
             await using var two = await EventClient.OpenAsync(app);
             await app.PublishAsync("second");
-            Assert.Equal(["second"], await one.HearAsync(1));
-            Assert.Equal(["second"], await two.HearAsync(1));
+            Assert.Equal(["second"], await one.ReceiveTextAsync(1));
+            Assert.Equal(["second"], await two.ReceiveTextAsync(1));
             await CloseAllAsync(app);
             Assert.Equal("1000 ", await one.ReadCloseAsync());
             Assert.Equal("1000 ", await two.ReadCloseAsync());
@@ -75,7 +75,7 @@ public sealed class OtherMiddlewareTests
 
         await using var late = await EventClient.OpenAsync(app);
         await app.PublishAsync("third");
-        Assert.Equal(["third"], await late.HearAsync(1));
+        Assert.Equal(["third"], await late.ReceiveTextAsync(1));
         LogAssert.NoErrors(app);
     }
 
@@ -122,14 +122,14 @@ public sealed class OtherMiddlewareTests
         await using (var one = await EventClient.OpenAsync(app))
         {
             await app.PublishAsync("first");
-            Assert.Equal(["first"], await one.HearAsync(1));
+            Assert.Equal(["first"], await one.ReceiveTextAsync(1));
             await CloseAllAsync(app);
             Assert.Equal("1000 ", await one.ReadCloseAsync());
         }
 
         await using var two = await EventClient.OpenAsync(app);
         await app.PublishAsync("second");
-        Assert.Equal(["second"], await two.HearAsync(1));
+        Assert.Equal(["second"], await two.ReceiveTextAsync(1));
     }
 
     [Fact]

@@ -31,7 +31,7 @@ public sealed class PositionClientTests
         Assert.Contains("\nbefore", opening);
         Assert.True(Position.TryParse(opening.Single(text => text.StartsWith("joined ", StringComparison.Ordinal))[7..].Split(' ')[0], out var start));
         Assert.Equal(0, start.Offset);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
 
         await app.PublishToAsync(_members, "text", "two\nlines", "");
         await app.Broadcaster.PublishAsync(new Message(new byte[] { 10, 0, 255 }, MessageType.Binary), _members, Token);
@@ -142,7 +142,7 @@ public sealed class PositionClientTests
         await using var client = await OpenAsync(app, "/ws?after=" + after.Replace("{epoch}", $"{epoch:x16}", StringComparison.Ordinal));
         Assert.Equal(new Position(epoch, 7), await ReadStartAsync(client, "missed", 10));
         for (var i = 8; i <= 10; i++) Assert.Equal($"{new Position(epoch, i)}\n{i}", (await client.ReadFrameAsync()).Text);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Theory]
@@ -192,7 +192,7 @@ public sealed class PositionClientTests
             await using var client = await RawClient.ConnectAsync(app);
             Assert.Equal(101, (await client.HandshakeAsync($"/ws?after={second}", ("Sec-WebSocket-Protocol", subprotocol))).Status);
             foreach (var text in new[] { "3", "4" }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
-            await client.IsThereAsync();
+            await client.AssertOpenAsync();
         }
 
         await using var empty = await RawClient.ConnectAsync(app);
@@ -223,7 +223,7 @@ public sealed class PositionClientTests
         await using var app = await StartAsync(new() { HistoryMessages = 10 });
         await using var client = await OpenAsync(app);
         await ReadStartAsync(client, "joined");
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         var id = app.Registry.Connections.Single().Id;
         await app.Broadcaster.LeaveAsync(id, "/ws", Token);
         var missed = await app.Broadcaster.PublishAsync("missed", _members, cancellationToken: Token);
@@ -261,7 +261,7 @@ public sealed class PositionClientTests
             });
         await using var client = await OpenAsync(app);
         await ReadStartAsync(client, "joined");
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         var frame = client.ReadFrameAsync();
         while (!frame.IsCompleted)
         {
@@ -278,14 +278,14 @@ public sealed class PositionClientTests
         await using var app = await StartAsync(new() { HistoryMessages = 10 });
         await using var client = await OpenAsync(app);
         var start = await ReadStartAsync(client, "joined");
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         var id = app.Registry.Connections.Single().Id;
         await app.PublishToAsync(_members.Except(id), "hidden");
         await app.PublishToAsync(_members, "seen");
         Assert.Equal($"{At(start, 2)}\nseen", (await client.ReadFrameAsync()).Text);
         await using var again = await OpenAsync(app, $"/ws?after={At(start, 2)}");
         await ReadStartAsync(again, "recovered", 2);
-        await again.IsThereAsync();
+        await again.AssertOpenAsync();
     }
 
     Task<BroadcastApp> StartAsync(GroupOptions group, Action<WebApplication>? map = null, bool isClustered = false) => BroadcastApp.StartAsync(

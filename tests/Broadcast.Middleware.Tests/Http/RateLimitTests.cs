@@ -32,7 +32,7 @@ public sealed class RateLimitTests
         for (var i = 0; i < meters.Sum(Meters.Received); i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
         await SendAsync(other, Burst);
         for (var i = 0; i < Burst; i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
     }
 
     [Fact]
@@ -69,7 +69,7 @@ public sealed class RateLimitTests
             await Task.Delay(TimeSpan.FromSeconds(1.3 / Rate), TestContext.Current.CancellationToken);
         }
 
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Fact]
@@ -82,7 +82,7 @@ public sealed class RateLimitTests
         await SendAsync(client, Rate);
 
         for (var i = 0; i < Rate; i++) Assert.Equal("x", (await client.ReadFrameAsync()).Text);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     /// <summary>Sends the given number of messages in one write.</summary>

@@ -38,7 +38,7 @@ public sealed class RefreshEndpointTests
         }
 
         Assert.Equal(1008, await other.ClosedWithAsync());
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(Minute + Beat);
         Assert.Equal(1008, await client.ClosedWithAsync());
         LogAssert.NoErrors(app);
@@ -101,7 +101,7 @@ public sealed class RefreshEndpointTests
 
         // The connection keeps the authentication of its handshake.
         _time.Advance(Beat);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         Assert.Equal(HttpStatusCode.NoContent, await RefreshAsync(app, id, "ann"));
     }
 
@@ -158,7 +158,7 @@ public sealed class RefreshEndpointTests
         Assert.Equal(expected, status);
         // The body of each error response explains the fix.
         Assert.Equal(expected != HttpStatusCode.NoContent, text.Length > 20);
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
     }
 
     [Fact]
@@ -176,7 +176,7 @@ public sealed class RefreshEndpointTests
         Assert.True(connection.User.IsInRole("editor"));
         Assert.True(connection.User.Identity!.IsAuthenticated);
         _time.Advance(Minute - (2 * Beat));
-        await client.IsThereAsync();
+        await client.AssertOpenAsync();
         _time.Advance(3 * Beat);
         Assert.Equal(1008, await client.ClosedWithAsync());
     }
@@ -209,11 +209,11 @@ public sealed class RefreshEndpointTests
         await ReliableClient.IsRefusedAsync(refused);
         await using var returned = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token));
 
-        await returned.HearsAsync("missed");
+        await returned.ReceivesAsync("missed");
         Assert.Equal("ann", app.Registry.Find(client.Id)!.UserId);
         Assert.True(app.Registry.Find(client.Id)!.User.Identity!.IsAuthenticated);
         _time.Advance(2 * Minute);
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         _time.Advance(Minute + Beat);
         Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
     }
@@ -229,11 +229,11 @@ public sealed class RefreshEndpointTests
         client.Disconnect();
         await using var older = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + Minute)]));
         _time.Advance(2 * Minute);
-        await older.Transport.IsThereAsync();
+        await older.Transport.AssertOpenAsync();
         older.Disconnect();
         await using var newer = await older.ReconnectAsync(await ReliableClient.AskAsync(app, older.Id, older.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (5 * Minute))]));
         _time.Advance(2 * Minute);
-        await newer.Transport.IsThereAsync();
+        await newer.Transport.AssertOpenAsync();
         _time.Advance(Minute + Beat);
         Assert.Equal(1008, await newer.Transport.ClosedWithAsync());
     }
@@ -255,9 +255,9 @@ public sealed class RefreshEndpointTests
         await using var returned = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (5 * Minute)), TestUsers.In("editor")]));
 
         Assert.True(connection.User.IsInRole("editor"));
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         _time.Advance(Minute);
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         Assert.Equal(1, revalidator.Asked);
         _time.Advance(2 * Minute);
         await Eventually.True(() => revalidator.Asked == 2);
@@ -275,7 +275,7 @@ public sealed class RefreshEndpointTests
         client.Disconnect();
         await using var later = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (5 * Minute)), TestUsers.In("editor")]));
         Assert.True(connection.User.IsInRole("editor"));
-        await later.Transport.IsThereAsync();
+        await later.Transport.AssertOpenAsync();
         later.Disconnect();
         await using var older = await later.ReconnectAsync(await ReliableClient.AskAsync(app, later.Id, later.Token, headers: [TestUsers.As("ann"), TestUsers.Until(start + (3 * Minute)), TestUsers.In("reader")]));
         Assert.True(connection.User.IsInRole("editor"));

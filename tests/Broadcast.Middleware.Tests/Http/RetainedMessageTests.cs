@@ -52,7 +52,7 @@ public sealed class RetainedMessageTests
         }
 
         // The history contains every message after b1.
-        await using (var again = await EventClient.OpenAsync(app, after: id)) Assert.Equal(["c1", "a2"], await again.HearAsync(2));
+        await using (var again = await EventClient.OpenAsync(app, after: id)) Assert.Equal(["c1", "a2"], await again.ReceiveTextAsync(2));
         await PublishAsync(app, "c2");
 
         // The history has dropped c1, which the client missed. So the client receives the newest message of each key
@@ -60,10 +60,10 @@ public sealed class RetainedMessageTests
         await using var third = await EventClient.OpenAsync(app, after: id);
         var missed = await third.NextAsync();
         Assert.Equal(("missed", "unknown"), (missed.Type, missed.Data));
-        Assert.Equal(["b1", "a2", "c2"], await third.HearAsync(3));
+        Assert.Equal(["b1", "a2", "c2"], await third.ReceiveTextAsync(3));
         await using var empty = await EventClient.OpenAsync(app, after: start);
         Assert.Equal("missed", (await empty.NextAsync()).Type);
-        Assert.Equal(["b1", "a2", "c2"], await empty.HearAsync(3));
+        Assert.Equal(["b1", "a2", "c2"], await empty.ReceiveTextAsync(3));
     }
 
     [Fact]
@@ -98,7 +98,7 @@ public sealed class RetainedMessageTests
         await PublishTaggedAsync(app, "b2 eu", "c2 us", "f1 us");
         await app.Broadcaster.PublishAsync(removal, Recipients.Group("/ws"), Token);
         foreach (var text in new[] { "b2 eu", "e removed eu" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
-        await ann.IsThereAsync();
+        await ann.AssertOpenAsync();
     }
 
     [Fact]
@@ -110,23 +110,23 @@ public sealed class RetainedMessageTests
         var joined = (await ann.ReadFrameAsync()).Text;
         var epoch = joined.Split(' ')[1].Split('-')[0];
         Assert.Equal($"joined {epoch}-1 {epoch}-6\n", joined);
-        await HearsAsync(ann, "3\nc1 eu", "4\nd1 eu", "6\ne1 eu");
+        await ReceivesAsync(ann, "3\nc1 eu", "4\nd1 eu", "6\ne1 eu");
 
         // The history has the messages from d1 on.
         await using var recovered = await OpenAsync($"&after={epoch}-3");
         Assert.Equal($"recovered {epoch}-3 {epoch}-6\n", (await recovered.ReadFrameAsync()).Text);
-        await HearsAsync(recovered, "4\nd1 eu", "6\ne1 eu");
+        await ReceivesAsync(recovered, "4\nd1 eu", "6\ne1 eu");
         await using var missed = await OpenAsync($"&after={epoch}-2");
         Assert.Equal($"missed {epoch}-1 {epoch}-6\n", (await missed.ReadFrameAsync()).Text);
-        await HearsAsync(missed, "3\nc1 eu", "4\nd1 eu", "6\ne1 eu");
+        await ReceivesAsync(missed, "3\nc1 eu", "4\nd1 eu", "6\ne1 eu");
 
         await PublishTaggedAsync(app, "c2 us", "b2 eu");
-        foreach (var client in new[] { ann, recovered, missed }) await HearsAsync(client, "8\nb2 eu");
+        foreach (var client in new[] { ann, recovered, missed }) await ReceivesAsync(client, "8\nb2 eu");
 
         Task<RawClient> OpenAsync(string query) =>
             ConnectAsync(app, "/ws?filter=region%20=%20eu" + query, ("Sec-WebSocket-Protocol", "positions.broadcast.v1"));
 
-        async Task HearsAsync(RawClient client, params string[] texts)
+        async Task ReceivesAsync(RawClient client, params string[] texts)
         {
             foreach (var text in texts) Assert.Equal($"{epoch}-{text}", (await client.ReadFrameAsync()).Text);
         }
@@ -162,20 +162,20 @@ public sealed class RetainedMessageTests
             }),
             all => all.Groups["g"] = new() { RetainLatestPerKey = true });
         await using var ann = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
         foreach (var text in new[] { "a1", "b1", "a2" })
         {
-            await JsonClient.SayAsync(ann, $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"{{text}}"}""");
-            await JsonClient.HearsAsync(ann, JsonClient.FromGroup("g", "text", $"\"{text}\""));
+            await JsonClient.SendTextAsync(ann, $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"{{text}}"}""");
+            await JsonClient.ReceivesAsync(ann, JsonClient.FromGroup("g", "text", $"\"{text}\""));
         }
 
         await using var bob = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(bob, """{"type":"joinGroup","group":"g","ackId":2}""");
+        await JsonClient.SendTextAsync(bob, """{"type":"joinGroup","group":"g","ackId":2}""");
 
-        foreach (var text in new[] { "b1", "a2" }) await JsonClient.HearsAsync(bob, JsonClient.FromGroup("g", "text", $"\"{text}\""));
+        foreach (var text in new[] { "b1", "a2" }) await JsonClient.ReceivesAsync(bob, JsonClient.FromGroup("g", "text", $"\"{text}\""));
         await JsonClient.SucceedsAsync(bob, 2);
-        await JsonClient.HearsNothingElseAsync(bob);
+        await JsonClient.ReceivesNothingElseAsync(bob);
     }
 
     [Fact]
@@ -186,7 +186,7 @@ public sealed class RetainedMessageTests
         await PublishToAsync(app, "g", "a1", "b1", "a2", "c1");
         await using var client = await ReliableClient.OpenAsync(app);
         Assert.True(await app.Broadcaster.JoinAsync(client.Id, "g", Token));
-        var before = await client.HearsAsync("b1", "a2", "c1");
+        var before = await client.ReceivesAsync("b1", "a2", "c1");
         await client.AcknowledgedAsync(app, before[0].Id);
 
         client.Disconnect();
@@ -196,16 +196,16 @@ public sealed class RetainedMessageTests
 
         // The client acknowledged b1. So the server resends only a2 and c1, with the IDs that they had before the
         // disconnect.
-        var after = await again.HearsAsync("a2", "c1", "a3");
+        var after = await again.ReceivesAsync("a2", "c1", "a3");
         Assert.Equal(before[1..], after[..2]);
         await again.AcknowledgedAsync(app, after[2].Id);
         await PublishToAsync(app, "g", "b2");
-        await again.HearsAsync("b2");
+        await again.ReceivesAsync("b2");
         again.Disconnect();
         await clock.WaitsAsync(2);
         await using var third = await again.ReconnectAsync(app);
-        await third.HearsAsync("b2");
-        await JsonClient.HearsNothingElseAsync(third.Transport);
+        await third.ReceivesAsync("b2");
+        await JsonClient.ReceivesNothingElseAsync(third.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -219,12 +219,12 @@ public sealed class RetainedMessageTests
         await using var bob = await ConnectAsync(two);
         await using var eve = await EventClient.OpenAsync(two);
         foreach (var text in new[] { "b1", "a2" }) Assert.Equal(text, (await bob.ReadFrameAsync()).Text);
-        Assert.Equal(["b1", "a2"], await eve.HearAsync(2));
+        Assert.Equal(["b1", "a2"], await eve.ReceiveTextAsync(2));
         await PublishAsync(two, "b2", "c1");
 
         foreach (var text in new[] { "a1", "b1", "a2", "b2", "c1" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
         foreach (var text in new[] { "b2", "c1" }) Assert.Equal(text, (await bob.ReadFrameAsync()).Text);
-        Assert.Equal(["b2", "c1"], await eve.HearAsync(2));
+        Assert.Equal(["b2", "c1"], await eve.ReceiveTextAsync(2));
         await using var later = await ConnectAsync(one);
         foreach (var text in new[] { "a2", "b2", "c1" }) Assert.Equal(text, (await later.ReadFrameAsync()).Text);
     }

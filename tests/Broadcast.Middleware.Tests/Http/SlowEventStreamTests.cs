@@ -33,7 +33,7 @@ public sealed class SlowEventStreamTests
         for (var i = 0; i < 64; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), cancellationToken: Token);
 
         time.Advance(TimeSpan.FromSeconds(9));
-        await IsThereAsync();
+        await AssertOpenAsync();
         Assert.Equal(2, app.Registry.Count);
         // The timeout starts when a write begins to wait. The test cannot observe this moment, so the clock advances in
         // steps.
@@ -44,11 +44,11 @@ public sealed class SlowEventStreamTests
         });
         await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
-        await IsThereAsync();
+        await AssertOpenAsync();
         Assert.Equal(TransportEnd.Reset, (await stalled.ReadToEndAsync()).End);
         LogAssert.NoErrors(app);
 
-        async Task IsThereAsync()
+        async Task AssertOpenAsync()
         {
             await app.Broadcaster.PublishAsync("still here", Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal("still here", (await healthy.NextAsync()).Data);

@@ -38,7 +38,7 @@ public sealed class TransientMessageTests
         await PublishTransientAsync(app, "typing again");
         await PublishAsync(app, "3");
         // An event "missed" would mean that the recovery failed.
-        Assert.Equal(["2", "typing again", "3"], await again.HearAsync(3));
+        Assert.Equal(["2", "typing again", "3"], await again.ReceiveTextAsync(3));
     }
 
     [Fact]
@@ -57,11 +57,11 @@ public sealed class TransientMessageTests
 
         // A client that joins later receives the history without the transient messages.
         await using var late = await EventClient.OpenAsync(app);
-        Assert.Equal(expected.Where((_, i) => i % 2 == 0), await late.HearAsync(20));
+        Assert.Equal(expected.Where((_, i) => i % 2 == 0), await late.ReceiveTextAsync(20));
         foreach (var text in expected.Skip(21)) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
         await PublishTransientAsync(app, "now");
         Assert.Equal("now", (await ann.ReadFrameAsync()).Text);
-        Assert.Equal(["now"], await late.HearAsync(1));
+        Assert.Equal(["now"], await late.ReceiveTextAsync(1));
     }
 
     [Fact]
@@ -76,14 +76,14 @@ public sealed class TransientMessageTests
             }),
             all => all.Groups["g"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await using var ann = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
-        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","dataType":"json","data":{"typing":true}}""");
-        await JsonClient.HearsAsync(ann, JsonClient.FromGroup("g", "json", """{"typing":true}"""));
+        await JsonClient.SendTextAsync(ann, """{"type":"sendToGroup","group":"g","dataType":"json","data":{"typing":true}}""");
+        await JsonClient.ReceivesAsync(ann, JsonClient.FromGroup("g", "json", """{"typing":true}"""));
         await using var bob = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(bob, """{"type":"joinGroup","group":"g","ackId":2}""");
+        await JsonClient.SendTextAsync(bob, """{"type":"joinGroup","group":"g","ackId":2}""");
         await JsonClient.SucceedsAsync(bob, 2);
-        await JsonClient.HearsNothingElseAsync(bob);
+        await JsonClient.ReceivesNothingElseAsync(bob);
     }
 
     /// <summary>
@@ -99,7 +99,7 @@ public sealed class TransientMessageTests
         await PublishAsync(app, "1");
         await PublishTransientAsync(app, "seen");
         await PublishAsync(app, "2");
-        var before = await client.HearsAsync("1", "seen", "2");
+        var before = await client.ReceivesAsync("1", "seen", "2");
         await client.AcknowledgedAsync(app, before[0].Id);
 
         client.Disconnect();
@@ -109,21 +109,21 @@ public sealed class TransientMessageTests
         await PublishTransientAsync(app, "missed too");
         await app.Broadcaster.PublishAsync(Transient("private"), Recipients.Connection(client.Id), Token);
         await using var again = await client.ReconnectAsync(app);
-        var after = await again.HearsAsync("2", "3");
+        var after = await again.ReceivesAsync("2", "3");
         Assert.Equal(before[2].Id, after[0].Id);
 
         // The newest sequence ID belongs to a transient message. The client acknowledges this ID, disconnects, and
         // reconnects.
         await PublishTransientAsync(app, "last");
-        var last = await again.HearsAsync("last");
+        var last = await again.ReceivesAsync("last");
         await again.AcknowledgedAsync(app, last[0].Id);
         again.Disconnect();
         await clock.WaitsAsync(2);
         await using var third = await again.ReconnectAsync(app);
         await PublishTransientAsync(app, "live");
         await PublishAsync(app, "4");
-        await third.HearsAsync("live", "4");
-        await JsonClient.HearsNothingElseAsync(third.Transport);
+        await third.ReceivesAsync("live", "4");
+        await JsonClient.ReceivesNothingElseAsync(third.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -141,7 +141,7 @@ public sealed class TransientMessageTests
         await using var client = await ReliableClient.OpenAsync(app);
         await PublishAsync(app, "1");
         await PublishAsync(app, "2");
-        var before = await client.HearsAsync("1", "2");
+        var before = await client.ReceivesAsync("1", "2");
         await client.AcknowledgedAsync(app, before[0].Id);
 
         client.Disconnect();
@@ -150,12 +150,12 @@ public sealed class TransientMessageTests
         await PublishAsync(app, "3");
         await PublishTransientAsync(app, "missed too");
         await using var again = await client.ReconnectAsync(app);
-        var after = await again.HearsAsync("2", "3");
+        var after = await again.ReceivesAsync("2", "3");
         Assert.Equal(before[1].Id, after[0].Id);
         await PublishTransientAsync(app, "live");
         await PublishAsync(app, "4");
-        await again.HearsAsync("live", "4");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await again.ReceivesAsync("live", "4");
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -175,14 +175,14 @@ public sealed class TransientMessageTests
             // Transient messages do not count as unacknowledged. Otherwise, the client could not reconnect.
             var recipients = isPrivate ? Recipients.Connection(client.Id) : _members;
             for (var i = 0; i < 20; i++) await app.Broadcaster.PublishAsync(Transient($"{round} {i}"), recipients, Token);
-            await client.HearsAsync([.. Enumerable.Range(0, 20).Select(i => $"{round} {i}")]);
+            await client.ReceivesAsync([.. Enumerable.Range(0, 20).Select(i => $"{round} {i}")]);
             client.Disconnect();
             await clock.WaitsAsync(round);
             client = await client.ReconnectAsync(app);
         }
 
         await PublishAsync(app, "end");
-        await client.HearsAsync("end");
+        await client.ReceivesAsync("end");
         await client.DisposeAsync();
     }
 
@@ -209,10 +209,10 @@ public sealed class TransientMessageTests
         }
 
         await using var late = await EventClient.OpenAsync(two);
-        Assert.Equal(Enumerable.Range(0, 10).Select(i => $"{i}"), await late.HearAsync(10));
+        Assert.Equal(Enumerable.Range(0, 10).Select(i => $"{i}"), await late.ReceiveTextAsync(10));
         var id = two.Registry.Connections.OrderBy(connection => connection.ConnectedAt).Last().Id;
         await one.Broadcaster.PublishAsync(Transient("private"), Recipients.Connection(id), Token);
-        Assert.Equal(["private"], await late.HearAsync(1));
+        Assert.Equal(["private"], await late.ReceiveTextAsync(1));
     }
 
     Task<BroadcastApp> StartAsync(bool clustered = false) => BroadcastApp.StartAsync(

@@ -19,12 +19,12 @@ public sealed class UnauthorizedRecoveryTests
         await ReliableClient.IsRefusedAsync(stranger);
 
         // The refused request does not end the connection, so the client can still recover the connection.
-        await client.Transport.IsThereAsync();
+        await client.Transport.AssertOpenAsync();
         Assert.Equal(1, app.Registry.Count);
         Assert.Equal(1, meters.ByReason(Meters.Refused)["recovery"]);
         client.Disconnect();
         await using var returned = await client.ReconnectAsync(app);
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
         LogAssert.NoErrors(app);
     }
 
@@ -100,7 +100,7 @@ public sealed class UnauthorizedRecoveryTests
 
         await using var returned = await client.ReconnectAsync(app);
 
-        await returned.Transport.IsThereAsync();
+        await returned.Transport.AssertOpenAsync();
     }
 
     static Task<BroadcastApp> StartAsync(

@@ -32,7 +32,7 @@ public sealed class UserIdProviderTests
         Assert.Empty(app.Registry.GetUserConnections("claimed"));
         Assert.Equal(2, (await app.Broadcaster.PublishAsync("for 42", Recipients.User("42"), cancellationToken: Token)).LocalRecipients);
         Assert.Equal("for 42", (await socket.ReadFrameAsync()).Text);
-        Assert.Equal(["for 42"], await events.HearAsync(1));
+        Assert.Equal(["for 42"], await events.ReceiveTextAsync(1));
         Assert.Equal(0, (await app.Broadcaster.PublishAsync("x", Recipients.User("claimed"), cancellationToken: Token)).LocalRecipients);
     }
 
@@ -90,7 +90,7 @@ public sealed class UserIdProviderTests
         Assert.Equal(1, meters.Sum(Meters.Connections));
         Assert.Equal(0, meters.Sum(Meters.Ended));
         await using var next = await RawClient.OpenAsync(app, ("X-Id", "next"));
-        await good.IsThereAsync();
+        await good.AssertOpenAsync();
     }
 
     sealed class ByHeader : IUserIdProvider

@@ -58,7 +58,7 @@ public sealed class YarpTests
         for (var i = 0; i < 20; i++)
         {
             await app.PublishAsync($"{i}");
-            Assert.Equal([$"{i}"], await client.HearAsync(1));
+            Assert.Equal([$"{i}"], await client.ReceiveTextAsync(1));
         }
     }
 

@@ -131,7 +131,7 @@ public sealed class SubscriptionFilterTests
         Assert.Contains("no value", Assert.Throws<ArgumentException>(() => SubscriptionFilter.TagIn("a")).Message, StringComparison.Ordinal);
         Assert.Contains("'a b' has an invalid", Assert.Throws<ArgumentException>(() => SubscriptionFilter.TagExists("a b")).Message.Replace('?', ' '), StringComparison.Ordinal);
         Assert.Contains("129 characters", Assert.Throws<ArgumentException>(() => SubscriptionFilter.TagEquals("a", new string('x', 129))).Message, StringComparison.Ordinal);
-        Assert.Contains("no filter", Assert.Throws<ArgumentException>(() => SubscriptionFilter.All()).Message, StringComparison.Ordinal);
+        Assert.Contains("is empty", Assert.Throws<ArgumentException>(() => SubscriptionFilter.All()).Message, StringComparison.Ordinal);
         Assert.Contains("is null", Assert.Throws<ArgumentException>(() => SubscriptionFilter.Any([null!])).Message, StringComparison.Ordinal);
     }
 

@@ -81,17 +81,17 @@ public sealed class PresenceEndpointTests
         Assert.Equal(JsonClient.FromServer("json", """{"type":"snapshot","members":[]}"""), await JsonClient.ReadAsync(watcher));
         // The protocol context must forward OnPrivateLogRead to the sender. Otherwise, the sender would stop after the
         // first message.
-        await JsonClient.HearsNothingElseAsync(watcher);
+        await JsonClient.ReceivesNothingElseAsync(watcher);
         for (var i = 0; i < 3; i++)
         {
             await using var member = await RawClient.OpenAsync(app, "/rooms/blue");
             var id = app.Registry.Connections.Single().Id;
-            await JsonClient.HearsAsync(watcher, JsonClient.FromServer("json", $$"""{"type":"update","members":[{"id":"{{id}}"}]}"""));
+            await JsonClient.ReceivesAsync(watcher, JsonClient.FromServer("json", $$"""{"type":"update","members":[{"id":"{{id}}"}]}"""));
             await member.LeaveAsync();
-            await JsonClient.HearsAsync(watcher, JsonClient.FromServer("json", $$"""{"type":"update","members":[{"id":"{{id}}","left":true}]}"""));
+            await JsonClient.ReceivesAsync(watcher, JsonClient.FromServer("json", $$"""{"type":"update","members":[{"id":"{{id}}","left":true}]}"""));
         }
 
-        await JsonClient.SayAsync(watcher, """{"type":"joinGroup","group":"/rooms/blue","ackId":1}""");
+        await JsonClient.SendTextAsync(watcher, """{"type":"joinGroup","group":"/rooms/blue","ackId":1}""");
         await JsonClient.FailsAsync(watcher, 1, "Forbidden");
     }
 
@@ -192,7 +192,7 @@ public sealed class PresenceEndpointTests
 
         Assert.Equal(1008, await watcher.ClosedWithAsync());
         Assert.Equal("""{"type":"snapshot","members":[]}""", await JsonClient.ReadAsync(other));
-        await other.IsThereAsync();
+        await other.AssertOpenAsync();
     }
 
     [Fact]
@@ -207,7 +207,7 @@ public sealed class PresenceEndpointTests
         await app.PublishAsync("to everyone");
         Assert.Equal("to everyone", (await ann.ReadFrameAsync()).Text);
         await picture.BecomesAsync((app.Registry.Connections.Single().Id, null));
-        await watcher.IsThereAsync();
+        await watcher.AssertOpenAsync();
     }
 
     [Fact]

@@ -190,14 +190,14 @@ public sealed class PresenceTests
         using var stage = new TestEngine();
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         using var cancel = new CancellationTokenSource();
-        var told = 0;
+        var changes = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             await foreach (var _ in presence.WatchAsync(Group, cancel.Token))
             {
-                if (++told == 3) await cancel.CancelAsync();
-                Assert.True(told < 10, "The watch continues after the cancellation.");
-                await presence.SetStateAsync(connection.Id, Group, Encoding.UTF8.GetBytes($"{told}"), Token);
+                if (++changes == 3) await cancel.CancelAsync();
+                Assert.True(changes < 10, "The watch continues after the cancellation.");
+                await presence.SetStateAsync(connection.Id, Group, Encoding.UTF8.GetBytes($"{changes}"), Token);
             }
         });
     }

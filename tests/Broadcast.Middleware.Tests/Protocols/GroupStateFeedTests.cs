@@ -54,11 +54,11 @@ public sealed class GroupStateFeedTests
         var (feed, slow) = Subscribe();
         var quick = new FeedSubscription(Group, static _ => { });
         feed.Add(quick);
-        var (told, seen) = (new StatePicture(Group), new StatePicture(Group));
+        var (received, seen) = (new StatePicture(Group), new StatePicture(Group));
         for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
-        told.Apply(Take(feed, slow));
+        received.Apply(Take(feed, slow));
         seen.Apply(Take(feed, quick));
-        Assert.Equal((Members, Members), (told.States.Count(), seen.States.Count()));
+        Assert.Equal((Members, Members), (received.States.Count(), seen.States.Count()));
         for (var round = 0; round < 20; round++)
         {
             for (var i = 0; i < Members; i++)
@@ -71,11 +71,11 @@ public sealed class GroupStateFeedTests
         }
 
         feed.Set("last", null, State(7), At(7));
-        told.Apply(Take(feed, slow));
+        received.Apply(Take(feed, slow));
         seen.Apply(Take(feed, quick));
-        Assert.Equal([("last", "{\"k\":\"7\"}")], told.States);
+        Assert.Equal([("last", "{\"k\":\"7\"}")], received.States);
         Assert.Equal([("last", "{\"k\":\"7\"}")], seen.States);
-        Assert.Equal((2, 1), (told.Snapshots, seen.Snapshots));
+        Assert.Equal((2, 1), (received.Snapshots, seen.Snapshots));
         Assert.Equal("", Take(feed, slow));
         Assert.Equal("", Take(feed, quick));
     }

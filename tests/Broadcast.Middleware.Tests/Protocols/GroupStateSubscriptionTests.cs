@@ -16,12 +16,12 @@ public sealed class GroupStateSubscriptionTests
         for (var i = 0; i < 10_000; i++)
         {
             var connection = Connect(stage, "/ws");
-            await SayAsync(stage, connection, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
-            await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+            await SendTextAsync(stage, connection, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
+            await SendTextAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
             Assert.True(Presences.Followed(presence) > 0);
             stage.Remove(connection);
             // A removed connection can no longer subscribe.
-            await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+            await SendTextAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
             StatesOf(stage.ContextOf(connection))!.Subscribe("/ws");
         }
 
@@ -48,11 +48,11 @@ public sealed class GroupStateSubscriptionTests
         var presence = stage.Presence;
         var one = Connect(stage, "/ws");
         var two = Connect(stage, "/ws");
-        await SayAsync(stage, two, """{"type":"subscribeGroupState","group":"/ws"}""");
-        await SayAsync(stage, one, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
+        await SendTextAsync(stage, two, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await SendTextAsync(stage, one, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
         stage.Remove(one);
         Assert.Equal(1, Presences.Followed(presence));
-        await SayAsync(stage, two, """{"type":"unsubscribeGroupState","group":"/ws"}""");
+        await SendTextAsync(stage, two, """{"type":"unsubscribeGroupState","group":"/ws"}""");
         Assert.Equal(0, Presences.Followed(presence));
         stage.RunUntilIdle();
     }
@@ -62,7 +62,7 @@ public sealed class GroupStateSubscriptionTests
     {
         using var stage = new TestEngine();
         var connection = Connect(stage, "/ws");
-        await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await SendTextAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         await Eventually.True(() => Sent(connection) == 1);
 
         // The pump does not run, so the first snapshot stays unsent.
@@ -84,7 +84,7 @@ public sealed class GroupStateSubscriptionTests
         var connection = stage.Admit(new FakeRequest(), "/ws", null, new Pump(static work => work.Execute()));
         connection.Writer.Open(new ManualSink());
         Assert.True(stage.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
-        await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await SendTextAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         for (var i = 1; i <= 3; i++)
         {
             await Eventually.True(() => Sent(connection) == i);
@@ -107,6 +107,6 @@ public sealed class GroupStateSubscriptionTests
 
     static ProtocolContext ContextOf(TestEngine stage, Connection connection) => stage.ContextOf(connection);
 
-    static Task SayAsync(TestEngine stage, Connection connection, string message) =>
+    static Task SendTextAsync(TestEngine stage, Connection connection, string message) =>
         _protocol.ReceiveAsync(ContextOf(stage, connection), new Message(Encoding.UTF8.GetBytes(message), MessageType.Text));
 }

@@ -29,43 +29,43 @@ public sealed class GroupStateTests
         time.Advance(TimeSpan.FromMilliseconds(1234));
 
         // The acknowledgement comes before the snapshot. The snapshot omits members without a state.
-        await JsonClient.SayAsync(eve, """{"type":"subscribeGroupState","group":"g","ackId":1}""");
-        await JsonClient.HearsAsync(eve, JsonClient.Success(1), StatePicture.Snapshot("g", StatePicture.Of(annId, "ann", """{"k":"v"}""", annAt)));
+        await JsonClient.SendTextAsync(eve, """{"type":"subscribeGroupState","group":"g","ackId":1}""");
+        await JsonClient.ReceivesAsync(eve, JsonClient.Success(1), StatePicture.Snapshot("g", StatePicture.Of(annId, "ann", """{"k":"v"}""", annAt)));
 
         await DoAsync(bob, Set("g", """{ "a": "\u0041\"", "é😀": "" }"""));
         var bobAt = time.GetUtcNow();
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{ "a": "\u0041\"", "é😀": "" }""", bobAt)));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{ "a": "\u0041\"", "é😀": "" }""", bobAt)));
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, Set("g", "{}"));
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, Set("g", "{}"));
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
 
         // A client clears its state when it omits the state, sends null, leaves the group, or disconnects.
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"setGroupState","group":"g","ackId":0}""");
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
         await DoAsync(ann, Set("g", "null"));
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
         await DoAsync(bob, Set("g", """{"b":"1"}"""));
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{"b":"1"}""", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{"b":"1"}""", time.GetUtcNow())));
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"leaveGroup","group":"g","ackId":0}""");
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
         await DoAsync(ann, Set("g", """{"a":"1"}"""));
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", """{"a":"1"}""", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", """{"a":"1"}""", time.GetUtcNow())));
         ann.Reset();
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
 
         // A subscriber also receives its own state. After the subscriber leaves and joins again, it has no state.
         await DoAsync(eve, Join("g"));
-        await JsonClient.SayAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
-        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
-        await JsonClient.SayAsync(eve, """{"type":"leaveGroup","group":"g"}""", Join("g"));
-        string[] told = [await JsonClient.ReadAsync(eve), await JsonClient.ReadAsync(eve)];
-        Assert.Equal([JsonClient.Success(0), StatePicture.Update("g", StatePicture.Of(eveId, null, null, time.GetUtcNow()))], told.Order(StringComparer.Ordinal));
-        await JsonClient.HearsNothingElseAsync(eve);
+        await JsonClient.SendTextAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
+        await JsonClient.SendTextAsync(eve, """{"type":"leaveGroup","group":"g"}""", Join("g"));
+        string[] received = [await JsonClient.ReadAsync(eve), await JsonClient.ReadAsync(eve)];
+        Assert.Equal([JsonClient.Success(0), StatePicture.Update("g", StatePicture.Of(eveId, null, null, time.GetUtcNow()))], received.Order(StringComparer.Ordinal));
+        await JsonClient.ReceivesNothingElseAsync(eve);
         LogAssert.NoErrors(app);
     }
 
@@ -89,13 +89,13 @@ public sealed class GroupStateTests
         await using var app = await StartAsync(options: options => options.MaxPresenceStateBytes = 20);
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
-        await JsonClient.SayAsync(client, Set("g", """{"k":"v"}""", 1), Set("g", "null", 2), Join("g"));
+        await JsonClient.SendTextAsync(client, Set("g", """{"k":"v"}""", 1), Set("g", "null", 2), Join("g"));
         await JsonClient.FailsAsync(client, 1, "Forbidden");
         await JsonClient.FailsAsync(client, 2, "Forbidden");
         await JsonClient.SucceedsAsync(client, 0);
 
-        await JsonClient.SayAsync(client, Set("g", """{"k":"12345678901234"}""", 3), Set("g", """{"k":"123456789012"}""", 4), Subscribe("g", 5));
-        await JsonClient.HearsAsync(
+        await JsonClient.SendTextAsync(client, Set("g", """{"k":"12345678901234"}""", 3), Set("g", """{"k":"123456789012"}""", 4), Subscribe("g", 5));
+        await JsonClient.ReceivesAsync(
             client,
             """{"type":"ack","ackId":3,"success":false,"error":{"name":"BadRequest","message":"The state has 22 bytes, but MaxPresenceStateBytes is 20. Shorten the state, or raise the option."}}""",
             JsonClient.Success(4), JsonClient.Success(5));
@@ -104,8 +104,8 @@ public sealed class GroupStateTests
         Assert.Equal("""{"k":"123456789012"}""", Assert.Single(picture.Members).State);
 
         // A rejected state changes nothing, with or without an ackId.
-        await JsonClient.SayAsync(client, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{new string('x', 60_000)}}}"}}""");
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.SendTextAsync(client, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{new string('x', 60_000)}}}"}}""");
+        await JsonClient.ReceivesNothingElseAsync(client);
         Assert.Equal(20, Assert.Single(await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token)).State.Length);
     }
 
@@ -128,12 +128,12 @@ public sealed class GroupStateTests
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
         await DoAsync(client, Join("g"), Set("g", """{"k":"v"}"""));
-        await JsonClient.SayAsync(client, Set("g", state, 1));
-        await JsonClient.HearsAsync(
+        await JsonClient.SendTextAsync(client, Set("g", state, 1));
+        await JsonClient.ReceivesAsync(
             client,
             """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"state must be a JSON object whose values are all strings."}}""");
         Assert.Equal("""{"k":"v"}""", await StateAsync(app));
-        await JsonClient.SayAsync(client, $$"""{"type":"setGroupState","group":"g","state":{{state}}}""");
+        await JsonClient.SendTextAsync(client, $$"""{"type":"setGroupState","group":"g","state":{{state}}}""");
         Assert.Equal("state must be a JSON object whose values are all strings.", await JsonClient.EndsAsync(client, 1008));
     }
 
@@ -143,10 +143,10 @@ public sealed class GroupStateTests
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
-        await JsonClient.SayAsync(client, Set("g", Deep(60), 1));
+        await JsonClient.SendTextAsync(client, Set("g", Deep(60), 1));
         await JsonClient.FailsAsync(client, 1, "BadRequest");
         // The parser stops at the maximum depth, and the server closes the connection.
-        await JsonClient.SayAsync(client, Set("g", Deep(5_000), 2));
+        await JsonClient.SendTextAsync(client, Set("g", Deep(5_000), 2));
         await JsonClient.EndsAsync(client, 1008);
 
         static string Deep(int depth) => string.Concat(Enumerable.Repeat("{\"k\":", depth)) + "\"v\"" + new string('}', depth);
@@ -164,11 +164,11 @@ public sealed class GroupStateTests
         string[] groups = ["", "\"group\":\"\",", "\"group\":7,", "\"group\":null,", "\"group\":\"a\\nb\",", $"\"group\":\"{new string('x', 256)}\","];
         foreach (var group in groups)
         {
-            await JsonClient.SayAsync(client, $$"""{"type":"{{type}}",{{group}}"ackId":1}""");
+            await JsonClient.SendTextAsync(client, $$"""{"type":"{{type}}",{{group}}"ackId":1}""");
             await JsonClient.FailsAsync(client, 1, "BadRequest");
         }
 
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
         Assert.Equal(0, Followed(app));
     }
 
@@ -183,10 +183,10 @@ public sealed class GroupStateTests
         var (client, id) = await OpenAsync(app);
         await using var _ = client;
 
-        await JsonClient.SayAsync(client, Subscribe("/ws", 1), Set("/ws", """{"role":"admin"}""", 2), Set("/ws", "null", 3), Subscribe("other", 4));
+        await JsonClient.SendTextAsync(client, Subscribe("/ws", 1), Set("/ws", """{"role":"admin"}""", 2), Set("/ws", "null", 3), Subscribe("other", 4));
         foreach (var ackId in (int[])[1, 2, 3, 4]) await JsonClient.FailsAsync(client, ackId, "Forbidden");
-        await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"/ws"}""", """{"type":"setGroupState","group":"/ws","state":{"role":"admin"}}""");
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.SendTextAsync(client, """{"type":"subscribeGroupState","group":"/ws"}""", """{"type":"setGroupState","group":"/ws","state":{"role":"admin"}}""");
+        await JsonClient.ReceivesNothingElseAsync(client);
 
         var members = await presence.GetMembersAsync("/ws", Token);
         Assert.Equal("""{"ip":"203.0.113.7","role":"moderator"}"""u8, members.Single(each => each.ConnectionId == memberId).State.Span);
@@ -203,8 +203,8 @@ public sealed class GroupStateTests
         await DoAsync(client, Join("g"), Set("g", """{"role":"admin"}"""));
 
         Assert.True(await presence.SetStateAsync(id, "g", """{"role":"guest"}"""u8.ToArray(), Token));
-        await JsonClient.SayAsync(client, Set("g", """{"role":"admin"}""", 1), Set("g", "null", 2));
-        await JsonClient.HearsAsync(
+        await JsonClient.SendTextAsync(client, Set("g", """{"role":"admin"}""", 1), Set("g", "null", 2));
+        await JsonClient.ReceivesAsync(
             client,
             """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"The app has set the state of this client in the group. Only the app can change this state."}}""");
         await JsonClient.FailsAsync(client, 2, "Forbidden");
@@ -229,7 +229,7 @@ public sealed class GroupStateTests
         await using var _ = client;
 
         Assert.True(await two.Services.GetRequiredService<IPresence>().SetStateAsync(id, "/ws", """{"role":"guest"}"""u8.ToArray(), Token));
-        await JsonClient.SayAsync(client, Set("/ws", """{"role":"admin"}""", 1));
+        await JsonClient.SendTextAsync(client, Set("/ws", """{"role":"admin"}""", 1));
         await JsonClient.FailsAsync(client, 1, "Forbidden");
     }
 
@@ -252,7 +252,7 @@ public sealed class GroupStateTests
         Assert.True(await presence.SetStateAsync(localId, "/ws", """{"k":"local"}"""u8.ToArray(), Token));
         Assert.True(await two.Services.GetRequiredService<IPresence>().SetStateAsync(remoteId, "/ws", """{"k":"remote"}"""u8.ToArray(), Token));
         var before = new StatePicture("/ws");
-        await JsonClient.SayAsync(first, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await JsonClient.SendTextAsync(first, """{"type":"subscribeGroupState","group":"/ws"}""");
         await before.ReadUntilAsync(first, () => before[remoteId] is not null);
 
         await DoAsync(first, """{"type":"unsubscribeGroupState","group":"/ws","ackId":0}""");
@@ -273,10 +273,10 @@ public sealed class GroupStateTests
         await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.SubscribeToStates : operation != GroupOperation.SubscribeToStates));
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
-        await JsonClient.SayAsync(client, Subscribe("in", 1));
-        await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("in"));
+        await JsonClient.SendTextAsync(client, Subscribe("in", 1));
+        await JsonClient.ReceivesAsync(client, JsonClient.Success(1), StatePicture.Snapshot("in"));
         Assert.Equal(0, app.Registry.CountGroupMembers("in"));
-        await JsonClient.SayAsync(client, Set("in", "{}", 2), Join("out"), Set("out", "{}", 3), Subscribe("out", 4));
+        await JsonClient.SendTextAsync(client, Set("in", "{}", 2), Join("out"), Set("out", "{}", 3), Subscribe("out", 4));
         await JsonClient.FailsAsync(client, 2, "Forbidden");
         await JsonClient.SucceedsAsync(client, 0);
         await JsonClient.SucceedsAsync(client, 3);
@@ -290,7 +290,7 @@ public sealed class GroupStateTests
         await using var app = await StartAsync(new Rules((_, _) => throw new InvalidOperationException("secret")));
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
-        await JsonClient.SayAsync(client, Subscribe("g", 1));
+        await JsonClient.SendTextAsync(client, Subscribe("g", 1));
         await JsonClient.FailsAsync(client, 1, "InternalServerError");
         await JsonClient.EndsAsync(client, 1011);
         Assert.Equal(0, Followed(app));
@@ -303,15 +303,15 @@ public sealed class GroupStateTests
         var (client, id) = await OpenAsync(app);
         await using var _ = client;
         await DoAsync(client, Join("g"), """{"type":"unsubscribeGroupState","group":"g","ackId":0}""");
-        await JsonClient.SayAsync(client, Subscribe("g", 1));
-        await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("g"));
-        await JsonClient.SayAsync(client, Subscribe("g", 2));
+        await JsonClient.SendTextAsync(client, Subscribe("g", 1));
+        await JsonClient.ReceivesAsync(client, JsonClient.Success(1), StatePicture.Snapshot("g"));
+        await JsonClient.SendTextAsync(client, Subscribe("g", 2));
         await JsonClient.SucceedsAsync(client, 2);
-        await JsonClient.SayAsync(client, """{"type":"setGroupState","group":"g","state":{"k":"1"}}""");
+        await JsonClient.SendTextAsync(client, """{"type":"setGroupState","group":"g","state":{"k":"1"}}""");
         var picture = new StatePicture("g");
         picture.Apply(StatePicture.Snapshot("g"));
         await picture.ReadUntilAsync(client, () => picture[id] is not null);
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
         Assert.Equal((1, 1), (picture.Snapshots, picture.Updates));
     }
 
@@ -321,20 +321,20 @@ public sealed class GroupStateTests
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
-        await JsonClient.SayAsync(client, Set("g", """{"k":"0"}""", 1), Join("g"), Set("g", """{"k":"1"}""", 1), Set("g", """{"k":"2"}""", 1));
+        await JsonClient.SendTextAsync(client, Set("g", """{"k":"0"}""", 1), Join("g"), Set("g", """{"k":"1"}""", 1), Set("g", """{"k":"2"}""", 1));
         await JsonClient.FailsAsync(client, 1, "Forbidden");
         await JsonClient.SucceedsAsync(client, 0);
         await JsonClient.SucceedsAsync(client, 1);
         await JsonClient.FailsAsync(client, 1, "Duplicate");
         Assert.Equal("""{"k":"1"}""", await StateAsync(app));
 
-        await JsonClient.SayAsync(client, Subscribe("g", 2));
+        await JsonClient.SendTextAsync(client, Subscribe("g", 2));
         await JsonClient.SucceedsAsync(client, 2);
         await JsonClient.ReadAsync(client);
-        await JsonClient.SayAsync(client, """{"type":"unsubscribeGroupState","group":"g","ackId":3}""", Subscribe("g", 2));
+        await JsonClient.SendTextAsync(client, """{"type":"unsubscribeGroupState","group":"g","ackId":3}""", Subscribe("g", 2));
         await JsonClient.SucceedsAsync(client, 3);
         await JsonClient.FailsAsync(client, 2, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
     }
 
     [Fact]
@@ -345,19 +345,19 @@ public sealed class GroupStateTests
         await using var __ = client;
         foreach (var group in new[] { "a", "b", "c" })
         {
-            await JsonClient.SayAsync(client, Subscribe(group, group[0]));
-            await JsonClient.HearsAsync(client, JsonClient.Success(group[0]), StatePicture.Snapshot(group));
+            await JsonClient.SendTextAsync(client, Subscribe(group, group[0]));
+            await JsonClient.ReceivesAsync(client, JsonClient.Success(group[0]), StatePicture.Snapshot(group));
         }
 
-        await JsonClient.SayAsync(client, Subscribe("d", 1), Subscribe("a", 2), """{"type":"subscribeGroupState","group":"d"}""");
-        await JsonClient.HearsAsync(
+        await JsonClient.SendTextAsync(client, Subscribe("d", 1), Subscribe("a", 2), """{"type":"subscribeGroupState","group":"d"}""");
+        await JsonClient.ReceivesAsync(
             client,
             """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"The connection has subscribed to the states of 3 groups, the maximum of MaxGroupsPerConnection. Unsubscribe from a group first, or raise the option."}}""",
             JsonClient.Success(2));
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
         Assert.Equal(3, Followed(app));
-        await JsonClient.SayAsync(client, """{"type":"unsubscribeGroupState","group":"b"}""", Subscribe("d", 1));
-        await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("d"));
+        await JsonClient.SendTextAsync(client, """{"type":"unsubscribeGroupState","group":"b"}""", Subscribe("d", 1));
+        await JsonClient.ReceivesAsync(client, JsonClient.Success(1), StatePicture.Snapshot("d"));
     }
 
     [Fact]
@@ -372,18 +372,18 @@ public sealed class GroupStateTests
         await using var ____ = witness;
         await DoAsync(teller, Join("g"));
         var seen = new StatePicture("g");
-        await JsonClient.SayAsync(witness, """{"type":"subscribeGroupState","group":"g"}""");
+        await JsonClient.SendTextAsync(witness, """{"type":"subscribeGroupState","group":"g"}""");
         for (var round = 0; round < 20; round++)
         {
-            await JsonClient.SayAsync(client, Subscribe("g", 2 * round));
+            await JsonClient.SendTextAsync(client, Subscribe("g", 2 * round));
             await JsonClient.SucceedsAsync(client, 2 * round);
-            for (var i = 0; i < 10; i++) await JsonClient.SayAsync(teller, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{round}}} {{{i}}}"}}""");
-            await JsonClient.SayAsync(client, $$"""{"type":"unsubscribeGroupState","group":"g","ackId":{{(2 * round) + 1}}}""");
+            for (var i = 0; i < 10; i++) await JsonClient.SendTextAsync(teller, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{round}}} {{{i}}}"}}""");
+            await JsonClient.SendTextAsync(client, $$"""{"type":"unsubscribeGroupState","group":"g","ackId":{{(2 * round) + 1}}}""");
             string message;
-            var told = new StatePicture("g");
-            while ((message = await JsonClient.ReadAsync(client)) != JsonClient.Success((2 * round) + 1)) told.Apply(message);
+            var received = new StatePicture("g");
+            while ((message = await JsonClient.ReadAsync(client)) != JsonClient.Success((2 * round) + 1)) received.Apply(message);
             await seen.ReadUntilAsync(witness, () => seen[tellerId] == $$"""{"k":"{{round}} 9"}""");
-            await JsonClient.HearsNothingElseAsync(client);
+            await JsonClient.ReceivesNothingElseAsync(client);
         }
     }
 
@@ -400,9 +400,9 @@ public sealed class GroupStateTests
         foreach (var state in others)
         {
             Assert.True(await presence.SetStateAsync(oneId, "/ws", state, Token));
-            await JsonClient.SayAsync(two, Subscribe("/ws", 0));
-            await JsonClient.HearsAsync(two, JsonClient.Success(0), StatePicture.Snapshot("/ws"));
-            await JsonClient.SayAsync(two, """{"type":"unsubscribeGroupState","group":"/ws"}""", """{"type":"leaveGroup","group":"nowhere","ackId":1}""");
+            await JsonClient.SendTextAsync(two, Subscribe("/ws", 0));
+            await JsonClient.ReceivesAsync(two, JsonClient.Success(0), StatePicture.Snapshot("/ws"));
+            await JsonClient.SendTextAsync(two, """{"type":"unsubscribeGroupState","group":"/ws"}""", """{"type":"leaveGroup","group":"nowhere","ackId":1}""");
             await JsonClient.ReadAsync(two);
             await two.DisposeAsync();
             (two, twoId) = await OpenAsync(app);
@@ -410,7 +410,7 @@ public sealed class GroupStateTests
 
         await using var last = two;
         var picture = new StatePicture("/ws");
-        await JsonClient.SayAsync(two, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await JsonClient.SendTextAsync(two, """{"type":"subscribeGroupState","group":"/ws"}""");
         picture.Apply(await JsonClient.ReadAsync(two));
         foreach (var state in others)
         {
@@ -435,7 +435,7 @@ public sealed class GroupStateTests
         await using var _ = client;
         var states = await SubscribeAsync(app, client, id, "g", "h");
         await DoAsync(client, Join("g"));
-        await JsonClient.SayAsync(client, """{"type":"setGroupState","group":"g","state":{"k":"v"}}""");
+        await JsonClient.SendTextAsync(client, """{"type":"setGroupState","group":"g","state":{"k":"v"}}""");
         var (g, h) = (new StatePicture("g"), new StatePicture("h"));
         g.Apply(StatePicture.Snapshot("g"));
         await g.ReadUntilAsync(client, () => g[id] is not null);
@@ -454,8 +454,8 @@ public sealed class GroupStateTests
             Assert.Empty(h.States);
         }
 
-        await JsonClient.HearsNothingElseAsync(client);
-        await JsonClient.SayAsync(client, """{"type":"setGroupState","group":"g"}""");
+        await JsonClient.ReceivesNothingElseAsync(client);
+        await JsonClient.SendTextAsync(client, """{"type":"setGroupState","group":"g"}""");
         await g.ReadUntilAsync(client, () => g[id] is null);
         Assert.Equal(6, g.Snapshots);
     }
@@ -474,7 +474,7 @@ public sealed class GroupStateTests
 
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
-        await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"g"}""");
+        await JsonClient.SendTextAsync(client, """{"type":"subscribeGroupState","group":"g"}""");
         var (picture, items) = (new StatePicture("g"), 0);
         while (picture.Members.Count() < Members)
         {
@@ -485,7 +485,7 @@ public sealed class GroupStateTests
         }
 
         Assert.Equal((1, Members), (picture.Snapshots, items));
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
         foreach (var member in members) await member.Client.DisposeAsync();
         LogAssert.NoErrors(app);
     }
@@ -512,16 +512,16 @@ public sealed class GroupStateTests
         seen.Apply(StatePicture.Snapshot("g"));
         var reading = seen.ReadUntilAsync(quick, () => seen[tellerId]?.EndsWith($" {States}\"}}", StringComparison.Ordinal) == true);
         for (var i = 1; i <= States; i++)
-            await JsonClient.SayAsync(teller, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{padding}}} {{{i}}}"}}""");
+            await JsonClient.SendTextAsync(teller, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{padding}}} {{{i}}}"}}""");
         await reading;
 
         Assert.Equal(3, app.Registry.Count);
-        var told = new StatePicture("g");
-        told.Apply(StatePicture.Snapshot("g"));
+        var received = new StatePicture("g");
+        received.Apply(StatePicture.Snapshot("g"));
         for (var i = 0; i < fillers; i++) Assert.StartsWith("""{"type":"message","from":"server","dataType":"binary",""", await JsonClient.ReadAsync(slow), StringComparison.Ordinal);
-        await told.ReadUntilAsync(slow, () => told[tellerId] == seen[tellerId]);
-        Assert.InRange(told.Updates, 1, 5);
-        await JsonClient.HearsNothingElseAsync(slow);
+        await received.ReadUntilAsync(slow, () => received[tellerId] == seen[tellerId]);
+        Assert.InRange(received.Updates, 1, 5);
+        await JsonClient.ReceivesNothingElseAsync(slow);
         LogAssert.NoErrors(app);
     }
 
@@ -542,7 +542,7 @@ public sealed class GroupStateTests
         {
             var (subscriber, _) = await OpenAsync(app);
             subscribers.Add(subscriber);
-            await JsonClient.SayAsync(subscriber, """{"type":"subscribeGroupState","group":"g"}""");
+            await JsonClient.SendTextAsync(subscriber, """{"type":"subscribeGroupState","group":"g"}""");
             reading.Add(ReadAsync(subscriber));
         }
 
@@ -550,7 +550,7 @@ public sealed class GroupStateTests
         await DoAsync(marker, Set("g", """{"k":"last"}"""));
 
         var (fresh, _) = await OpenAsync(app);
-        await JsonClient.SayAsync(fresh, """{"type":"subscribeGroupState","group":"g"}""");
+        await JsonClient.SendTextAsync(fresh, """{"type":"subscribeGroupState","group":"g"}""");
         var expected = await ReadAsync(fresh);
         Assert.Equal(0, expected.Updates);
         var members = await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token);
@@ -575,11 +575,11 @@ public sealed class GroupStateTests
                 string[] requests = random.Next(4) == 0
                     ? ["""{"type":"leaveGroup","group":"g"}"""]
                     : ["""{"type":"joinGroup","group":"g"}""", $$$"""{"type":"setGroupState","group":"g","state":{{{(random.Next(5) == 0 ? "null" : $$"""{"k":"{{i}}"}""")}}}}"""];
-                await JsonClient.SayAsync(client, requests);
-                if (random.Next(8) == 0) await JsonClient.HearsNothingElseAsync(client);
+                await JsonClient.SendTextAsync(client, requests);
+                if (random.Next(8) == 0) await JsonClient.ReceivesNothingElseAsync(client);
             }
 
-            await JsonClient.HearsNothingElseAsync(client);
+            await JsonClient.ReceivesNothingElseAsync(client);
         }
 
         async Task<StatePicture> ReadAsync(RawClient client)
@@ -598,7 +598,7 @@ public sealed class GroupStateTests
         {
             var (client, _) = await OpenAsync(app);
             await DoAsync(client, Join("g"), Set("g", """{"k":"v"}"""));
-            await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"g"}""", $$"""{"type":"subscribeGroupState","group":"own {{i}}"}""");
+            await JsonClient.SendTextAsync(client, """{"type":"subscribeGroupState","group":"g"}""", $$"""{"type":"subscribeGroupState","group":"own {{i}}"}""");
             if (i % 3 == 0) await JsonClient.ReadAsync(client);
             switch (i % 4)
             {
@@ -644,7 +644,7 @@ public sealed class GroupStateTests
         foreach (var request in requests)
         {
             var id = Interlocked.Increment(ref _ackId);
-            await JsonClient.SayAsync(client, request.Replace("\"ackId\":0", $"\"ackId\":{id}", StringComparison.Ordinal));
+            await JsonClient.SendTextAsync(client, request.Replace("\"ackId\":0", $"\"ackId\":{id}", StringComparison.Ordinal));
             await JsonClient.SucceedsAsync(client, id);
         }
     }
@@ -659,8 +659,8 @@ public sealed class GroupStateTests
     {
         foreach (var group in groups)
         {
-            await JsonClient.SayAsync(client, $$"""{"type":"subscribeGroupState","group":"{{group}}"}""");
-            await JsonClient.HearsAsync(client, StatePicture.Snapshot(group));
+            await JsonClient.SendTextAsync(client, $$"""{"type":"subscribeGroupState","group":"{{group}}"}""");
+            await JsonClient.ReceivesAsync(client, StatePicture.Snapshot(group));
         }
 
         return States((ProtocolContext)((Connection)app.Registry.Find(id)!).ProtocolState!);

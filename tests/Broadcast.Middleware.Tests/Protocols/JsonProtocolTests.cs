@@ -43,8 +43,8 @@ public sealed class JsonProtocolTests
         }
 
         await client.JoinedAsync();
-        await JsonClient.SayAsync(client, """{"type":"ping"}""");
-        await JsonClient.HearsAsync(client, """{"type":"ping"}""");
+        await JsonClient.SendTextAsync(client, """{"type":"ping"}""");
+        await JsonClient.ReceivesAsync(client, """{"type":"ping"}""");
     }
 
     [Fact]
@@ -60,7 +60,7 @@ public sealed class JsonProtocolTests
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
         await JsonClient.IdAsync(client);
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             client, JsonClient.FromServer("text", "\"all\""), JsonClient.FromServer("text", "\"hello\""), JsonClient.FromServer("text", "\"group\""));
     }
 
@@ -95,12 +95,12 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client, """{"type":"leaveGroup","group":"/ws","ackId":1}""", """{"type":"joinGroup","group":"/ws","ackId":2}""");
         await JsonClient.SucceedsAsync(client, 1);
         await JsonClient.SucceedsAsync(client, 2);
         await app.Broadcaster.PublishAsync("hi", Recipients.Group("/ws"), cancellationToken: Token);
-        await JsonClient.HearsAsync(client, JsonClient.FromServer("text", "\"hi\""));
+        await JsonClient.ReceivesAsync(client, JsonClient.FromServer("text", "\"hi\""));
     }
 
     [Fact]
@@ -109,14 +109,14 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync();
         await using var ann = await JsonClient.OpenAsync(app, headers: TestUsers.As("ann"));
         await using var bob = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""", """{"type":"joinGroup","group":"g","ackId":2}""");
+        await JsonClient.SendTextAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""", """{"type":"joinGroup","group":"g","ackId":2}""");
         await JsonClient.SucceedsAsync(ann, 1);
         await JsonClient.SucceedsAsync(ann, 2);
-        await JsonClient.SayAsync(bob, """{"type":"joinGroup","group":"g"}""");
-        await JsonClient.HearsNothingElseAsync(bob);
+        await JsonClient.SendTextAsync(bob, """{"type":"joinGroup","group":"g"}""");
+        await JsonClient.ReceivesNothingElseAsync(bob);
         Assert.Equal(2, app.Registry.CountGroupMembers("g"));
 
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             ann,
             """{"type":"sendToGroup","group":"g","ackId":3,"dataType":"text","data":"hi"}""",
             """{"type":"sendToGroup","group":"g","ackId":4,"dataType":"json","data":{"a": [1.50]}}""",
@@ -131,16 +131,16 @@ public sealed class JsonProtocolTests
         var nothing = JsonClient.FromGroup("g", "json", "null", "ann");
         var others = JsonClient.FromGroup("g", "text", "\"others\"", "ann");
         var end = JsonClient.FromGroup("g", "text", "\"end\"", "ann");
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             ann, text, JsonClient.Success(3), json, JsonClient.Success(4), binary, JsonClient.Success(5), nothing, JsonClient.Success(6), end);
-        await JsonClient.HearsAsync(bob, text, json, binary, nothing, others, end);
+        await JsonClient.ReceivesAsync(bob, text, json, binary, nothing, others, end);
 
-        await JsonClient.SayAsync(bob, """{"type":"leaveGroup","group":"g","ackId":1}""", """{"type":"leaveGroup","group":"g","ackId":2}""");
+        await JsonClient.SendTextAsync(bob, """{"type":"leaveGroup","group":"g","ackId":1}""", """{"type":"leaveGroup","group":"g","ackId":2}""");
         await JsonClient.SucceedsAsync(bob, 1);
         await JsonClient.SucceedsAsync(bob, 2);
-        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":7,"data":1}""");
-        await JsonClient.HearsAsync(ann, JsonClient.FromGroup("g", "json", "1", "ann"), JsonClient.Success(7));
-        await JsonClient.HearsNothingElseAsync(bob);
+        await JsonClient.SendTextAsync(ann, """{"type":"sendToGroup","group":"g","ackId":7,"data":1}""");
+        await JsonClient.ReceivesAsync(ann, JsonClient.FromGroup("g", "json", "1", "ann"), JsonClient.Success(7));
+        await JsonClient.ReceivesNothingElseAsync(bob);
         LogAssert.NoErrors(app);
     }
 
@@ -149,17 +149,17 @@ public sealed class JsonProtocolTests
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client,
             """{"type":"joinGroup","group":"g","ackId":1}""",
             """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""",
             """{"type":"joinGroup","group":"/ws","ackId":3}""",
             """{"type":"joinGroup","group":"g"}""",
             """{"type":"sendToGroup","group":"/ws","ackId":4,"data":1}""");
-        await JsonClient.HearsAsync(client, """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to join the group."}}""");
-        await JsonClient.HearsAsync(client, """{"type":"ack","ackId":2,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to publish to the group."}}""");
+        await JsonClient.ReceivesAsync(client, """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to join the group."}}""");
+        await JsonClient.ReceivesAsync(client, """{"type":"ack","ackId":2,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to publish to the group."}}""");
         await JsonClient.FailsAsync(client, 3, "Forbidden");
-        await JsonClient.HearsAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(4));
+        await JsonClient.ReceivesAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(4));
         Assert.Equal(0, app.Registry.CountGroupMembers("g"));
     }
 
@@ -168,7 +168,7 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : group == "out"));
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client,
             """{"type":"joinGroup","group":"in","ackId":1}""",
             """{"type":"sendToGroup","group":"in","ackId":2,"data":1}""",
@@ -202,8 +202,8 @@ public sealed class JsonProtocolTests
         await using var chat = await RawClient.ConnectAsync(app);
         await chat.HandshakeAsync("/chat", JsonClient.Offers());
         await JsonClient.IdAsync(chat);
-        await JsonClient.SayAsync(plain, """{"type":"joinGroup","group":"g","ackId":1}""");
-        await JsonClient.SayAsync(chat, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(plain, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SendTextAsync(chat, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.FailsAsync(plain, 1, "Forbidden");
         await JsonClient.SucceedsAsync(chat, 1);
     }
@@ -217,8 +217,8 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync(new Rules((_, _) => throw (isArgument ? new ArgumentException("secret") : new InvalidOperationException("secret"))));
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, $$"""{"type":"{{type}}","group":"g","ackId":1,"data":1}""");
-        await JsonClient.HearsAsync(
+        await JsonClient.SendTextAsync(client, $$"""{"type":"{{type}}","group":"g","ackId":1,"data":1}""");
+        await JsonClient.ReceivesAsync(
             client, """{"type":"ack","ackId":1,"success":false,"error":{"name":"InternalServerError","message":"The server failed to handle this request."}}""");
         await JsonClient.EndsAsync(client, 1011);
     }
@@ -228,7 +228,7 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use((_, _) => throw new UnauthorizedAccessException("Access to the path '/secret' is denied.")));
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"event","event":"e","ackId":1,"data":1}""");
+        await JsonClient.SendTextAsync(client, """{"type":"event","event":"e","ackId":1,"data":1}""");
         await JsonClient.FailsAsync(client, 1, "InternalServerError");
         await JsonClient.EndsAsync(client, 1011);
     }
@@ -239,10 +239,10 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use((_, _) => throw new ArgumentException("boom")));
         await using var one = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(one, """{"type":"sendToGroup","group":"g","ackId":1,"data":1}""");
+        await JsonClient.SendTextAsync(one, """{"type":"sendToGroup","group":"g","ackId":1,"data":1}""");
         await JsonClient.FailsAsync(one, 1, "InternalServerError");
         await JsonClient.EndsAsync(one, 1011);
-        await JsonClient.SayAsync(other, """{"type":"sendToGroup","group":"g","data":1}""");
+        await JsonClient.SendTextAsync(other, """{"type":"sendToGroup","group":"g","data":1}""");
         await JsonClient.EndsAsync(other, 1011);
     }
 
@@ -251,10 +251,10 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync(options: options => options.MaxGroupsPerConnection = 2);
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"a","ackId":1}""", """{"type":"joinGroup","group":"b","ackId":2}""");
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"a","ackId":1}""", """{"type":"joinGroup","group":"b","ackId":2}""");
         await JsonClient.SucceedsAsync(client, 1);
         await JsonClient.FailsAsync(client, 2, "BadRequest");
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
     }
 
     [Fact]
@@ -262,18 +262,18 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client,
             """{"type":"joinGroup","group":"","ackId":1}""",
             """{"type":5,"group":"g","ackId":2}""",
             """{"type":"invoke","ackId":3}""",
             """{"type":"sendToGroup","group":"g","ackId":4,"dataType":"text","data":1}""");
         for (var ackId = 1; ackId <= 4; ackId++) await JsonClient.FailsAsync(client, ackId, "BadRequest");
-        await JsonClient.SayAsync(client, """{"type":"joinGroup","group":""}""");
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":""}""");
         Assert.Equal("The group name is empty. Use 1 to 255 characters.", await JsonClient.EndsAsync(client, 1008));
 
         await using var other = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(other, "hello");
+        await JsonClient.SendTextAsync(other, "hello");
         await JsonClient.EndsAsync(other, 1008);
         await using var third = await JsonClient.OpenAsync(app);
         await third.SendAsync(ClientFrame.Make(ClientFrame.Binary, "{\"type\":\"ping\"}"u8));
@@ -287,10 +287,10 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         const string Send = """{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""";
-        await JsonClient.SayAsync(client, Send, Send);
-        await JsonClient.HearsAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(1));
+        await JsonClient.SendTextAsync(client, Send, Send);
+        await JsonClient.ReceivesAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(1));
         await JsonClient.FailsAsync(client, 1, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.ReceivesNothingElseAsync(client);
     }
 
     [Fact]
@@ -300,10 +300,10 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync(new Rules((_, _) => Volatile.Read(ref isAllowed)));
         await using var client = await JsonClient.OpenAsync(app);
         const string Join = """{"type":"joinGroup","group":"g","ackId":1}""";
-        await JsonClient.SayAsync(client, Join);
+        await JsonClient.SendTextAsync(client, Join);
         await JsonClient.FailsAsync(client, 1, "Forbidden");
         Volatile.Write(ref isAllowed, true);
-        await JsonClient.SayAsync(client, Join, Join);
+        await JsonClient.SendTextAsync(client, Join, Join);
         await JsonClient.SucceedsAsync(client, 1);
         await JsonClient.FailsAsync(client, 1, "Duplicate");
     }
@@ -314,9 +314,9 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         var leave = Enumerable.Range(1, 1000).Select(id => $$"""{"type":"leaveGroup","group":"g","ackId":{{id}}}""").ToArray();
-        await JsonClient.SayAsync(client, leave);
+        await JsonClient.SendTextAsync(client, leave);
         for (var id = 1; id <= 1000; id++) await JsonClient.SucceedsAsync(client, id);
-        await JsonClient.SayAsync(client, leave);
+        await JsonClient.SendTextAsync(client, leave);
         for (var id = 1; id <= 1000; id++) await JsonClient.FailsAsync(client, id, "Duplicate");
     }
 
@@ -330,19 +330,19 @@ public sealed class JsonProtocolTests
         }));
         await using var client = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client,
             """{"type":"event","event":"greet","ackId":1,"dataType":"text","data":"ann"}""",
             """{"type":"event","event":"greet","data":{"a":1}}""",
             """{"type":"event","event":"other","ackId":2,"data":1}""",
             """{"type":"event","event":"other","data":1}""",
             """{"type":"sendToGroup","group":"/ws","ackId":3,"data":1}""");
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             client, JsonClient.FromServer("text", "\"hello ann False\""), JsonClient.Success(1), JsonClient.FromServer("text", "\"hello {\\\"a\\\":1} True\""));
         await JsonClient.FailsAsync(client, 2, "BadRequest");
         var message = JsonClient.FromGroup("/ws", "json", "1");
-        await JsonClient.HearsAsync(client, message, JsonClient.Success(3));
-        await JsonClient.HearsAsync(other, message);
+        await JsonClient.ReceivesAsync(client, message, JsonClient.Success(3));
+        await JsonClient.ReceivesAsync(other, message);
     }
 
     [Fact]
@@ -356,12 +356,12 @@ public sealed class JsonProtocolTests
             return next(context);
         }));
         await using var client = await JsonClient.OpenAsync(app, headers: TestUsers.As("ann"));
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client,
             """{"type":"joinGroup","group":"h","ackId":1}""",
             """{"type":"sendToGroup","group":"g","ackId":2,"dataType":"text","data":"hi"}""",
             """{"type":"sendToGroup","group":"g","ackId":3,"data":{"a":1}}""");
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             client,
             JsonClient.Success(1),
             JsonClient.FromGroup("h", "text", "\"HI\"", "ann"), JsonClient.Success(2),
@@ -375,7 +375,7 @@ public sealed class JsonProtocolTests
         await using var client = await JsonClient.OpenAsync(app);
         await app.Broadcaster.PublishAsync("last", cancellationToken: Token);
         await app.Broadcaster.CloseAsync(app.Registry.Connections.Single().Id, (WebSocketCloseStatus)4001, "Enough, \u00e9.", Token);
-        await JsonClient.HearsAsync(client, JsonClient.FromServer("text", "\"last\""));
+        await JsonClient.ReceivesAsync(client, JsonClient.FromServer("text", "\"last\""));
         Assert.Equal("Enough, é.", await JsonClient.EndsAsync(client, 4001));
 
         await using var drained = await JsonClient.OpenAsync(app);
@@ -409,24 +409,24 @@ public sealed class JsonProtocolTests
         await using var raw = await RawClient.OpenAsync(app);
         await using var events = await EventClient.OpenAsync(app);
 
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             structured,
             """{"type":"sendToGroup","group":"/ws","dataType":"text","data":"a\"b"}""",
             """{"type":"sendToGroup","group":"/ws","data":{"a": 1}}""",
             """{"type":"sendToGroup","group":"/ws","dataType":"binary","data":"AQID"}""");
-        await JsonClient.HearsAsync(raw, "a\"b", """{"a": 1}""");
+        await JsonClient.ReceivesAsync(raw, "a\"b", """{"a": 1}""");
         var binary = await raw.ReadFrameAsync();
         Assert.Equal(ClientFrame.Binary, binary.Opcode);
         Assert.Equal([1, 2, 3], binary.Payload);
-        Assert.Equal(["a\"b", """{"a": 1}"""], await events.HearAsync(2));
+        Assert.Equal(["a\"b", """{"a": 1}"""], await events.ReceiveTextAsync(2));
         var next = await events.NextAsync();
         Assert.Equal(("binary", "AQID"), (next.Type, next.Data));
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             structured,
             JsonClient.FromGroup("/ws", "text", "\"a\\\"b\""), JsonClient.FromGroup("/ws", "json", """{"a": 1}"""), JsonClient.FromGroup("/ws", "binary", "\"AQID\""));
 
         await raw.SendAsync(ClientFrame.OfText("{\"a\":1}"), ClientFrame.Make(ClientFrame.Binary, [1, 2, 3]));
-        await JsonClient.HearsAsync(structured, JsonClient.FromServer("text", "\"{\\\"a\\\":1}\""), JsonClient.FromServer("binary", "\"AQID\""));
+        await JsonClient.ReceivesAsync(structured, JsonClient.FromServer("text", "\"{\\\"a\\\":1}\""), JsonClient.FromServer("binary", "\"AQID\""));
         LogAssert.NoErrors(app);
     }
 
@@ -439,8 +439,8 @@ public sealed class JsonProtocolTests
         await app.Broadcaster.PublishAsync(new Message("[1, 2]"u8.ToArray(), MessageType.Text) { IsJson = true }, cancellationToken: Token);
         await app.Broadcaster.PublishAsync(5, JsonContext.Default.Int32, Recipients.Groups("/ws", "g"), cancellationToken: Token);
         await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Format != ProtocolDescriptor.Raw).Id), cancellationToken: Token);
-        await JsonClient.HearsAsync(client, JsonClient.FromServer("json", "[1, 2]"), JsonClient.FromServer("json", "5"), JsonClient.FromServer("json", "\"\\u00E9\""));
-        await JsonClient.HearsAsync(raw, "[1, 2]", "5");
+        await JsonClient.ReceivesAsync(client, JsonClient.FromServer("json", "[1, 2]"), JsonClient.FromServer("json", "5"), JsonClient.FromServer("json", "\"\\u00E9\""));
+        await JsonClient.ReceivesAsync(raw, "[1, 2]", "5");
     }
 
     [Theory]
@@ -463,20 +463,20 @@ public sealed class JsonProtocolTests
     {
         await using var app = await StartAsync(options: options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await using var ann = await JsonClient.OpenAsync(app, headers: TestUsers.As("ann"));
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             ann,
             """{"type":"joinGroup","group":"g","ackId":1}""",
             """{"type":"sendToGroup","group":"/ws","ackId":2,"noEcho":true,"data":[1]}""",
             """{"type":"sendToGroup","group":"/ws","ackId":3,"noEcho":true,"dataType":"text","data":"t"}""");
         for (var id = 1; id <= 3; id++) await JsonClient.SucceedsAsync(ann, id);
         await app.Broadcaster.PublishAsync("raw", Recipients.Groups("/ws", "g"), cancellationToken: Token);
-        await JsonClient.HearsAsync(ann, JsonClient.FromServer("text", "\"raw\""));
-        await JsonClient.HearsNothingElseAsync(ann);
+        await JsonClient.ReceivesAsync(ann, JsonClient.FromServer("text", "\"raw\""));
+        await JsonClient.ReceivesNothingElseAsync(ann);
 
         await using var bob = await RawClient.ConnectAsync(app);
         await bob.HandshakeAsync("/ws", JsonClient.Offers());
         await JsonClient.IdAsync(bob);
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             bob, JsonClient.FromGroup("/ws", "json", "[1]", "ann"), JsonClient.FromGroup("/ws", "text", "\"t\"", "ann"), JsonClient.FromServer("text", "\"raw\""));
     }
 
@@ -488,7 +488,7 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         var (data, name) = (JsonSerializer.Serialize(text, JsonContext.Default.String), JsonSerializer.Serialize(group, JsonContext.Default.String));
-        await JsonClient.SayAsync(
+        await JsonClient.SendTextAsync(
             client,
             $$"""{"type":"joinGroup","group":{{name}},"ackId":1}""", $$"""{"type":"sendToGroup","group":{{name}},"dataType":"text","data":{{data}}}""");
         await JsonClient.SucceedsAsync(client, 1);
@@ -503,11 +503,11 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<IBroadcastProtocol>(own));
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
-        await JsonClient.HearsAsync(client, "welcome");
+        await JsonClient.ReceivesAsync(client, "welcome");
         await client.SendAsync(ClientFrame.OfText("echo"));
-        await JsonClient.HearsAsync(client, "echo");
+        await JsonClient.ReceivesAsync(client, "echo");
         await app.Broadcaster.PublishAsync("hi", cancellationToken: Token);
-        await JsonClient.HearsAsync(client, "<hi>");
+        await JsonClient.ReceivesAsync(client, "<hi>");
         await app.Broadcaster.CloseAsync(app.Registry.Connections.Single().Id, cancellationToken: Token);
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
     }
@@ -533,7 +533,7 @@ public sealed class JsonProtocolTests
             configure: builder => builder.Services.AddSingleton<IBroadcastProtocol>(own), options: options => options.MaxBacklogBytes = 1_000_000);
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
-        await JsonClient.HearsAsync(client, "welcome");
+        await JsonClient.ReceivesAsync(client, "welcome");
         await client.SendAsync(ClientFrame.OfText("x"));
         Assert.Equal(1011, (await client.ReadFrameAsync()).CloseCode);
     }
@@ -560,7 +560,7 @@ public sealed class JsonProtocolTests
         Assert.Null(answer["Sec-WebSocket-Protocol"]);
         await client.JoinedAsync();
         await client.SendAsync(ClientFrame.OfText("hi"));
-        await JsonClient.HearsAsync(client, "hi");
+        await JsonClient.ReceivesAsync(client, "hi");
     }
 
     [Fact]
@@ -574,7 +574,7 @@ public sealed class JsonProtocolTests
         {
             clients.Add(await RawClient.ConnectAsync(app));
             await clients[i].HandshakeAsync("/ws", JsonClient.Offers());
-            await JsonClient.HearsAsync(clients[i], "welcome");
+            await JsonClient.ReceivesAsync(clients[i], "welcome");
         }
 
         if (Environment.ProcessorCount > 1)
@@ -582,7 +582,7 @@ public sealed class JsonProtocolTests
         for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
         foreach (var client in clients)
         {
-            for (var i = 0; i < Messages; i++) await JsonClient.HearsAsync(client, $"<{i}>");
+            for (var i = 0; i < Messages; i++) await JsonClient.ReceivesAsync(client, $"<{i}>");
         }
 
         Assert.Equal(Messages, own.Writes);

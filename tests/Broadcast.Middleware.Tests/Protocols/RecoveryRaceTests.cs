@@ -28,7 +28,7 @@ public sealed class RecoveryRaceTests
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishToAsync(Recipients.Connection(stranger.Id), "not for you");
         await app.PublishToAsync(Recipients.Connection(client.Id), "0", "1");
-        await client.HearsAsync("0", "1");
+        await client.ReceivesAsync("0", "1");
         if (isDisconnected)
         {
             client.Disconnect();
@@ -49,11 +49,11 @@ public sealed class RecoveryRaceTests
         Assert.Equal(2, app.Registry.Count);
         // The server accepts only the token of the client that reconnected.
         await using var again = await client.ReconnectAsync(app, winner.Token);
-        for (var i = 0; i < published; i++) await again.HearsAsync(i.ToString(CultureInfo.InvariantCulture));
-        await again.HearsAsync(End);
-        await JsonClient.HearsNothingElseAsync(again.Transport);
-        await stranger.HearsAsync("not for you");
-        await JsonClient.HearsNothingElseAsync(stranger.Transport);
+        for (var i = 0; i < published; i++) await again.ReceivesAsync(i.ToString(CultureInfo.InvariantCulture));
+        await again.ReceivesAsync(End);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
+        await stranger.ReceivesAsync("not for you");
+        await JsonClient.ReceivesNothingElseAsync(stranger.Transport);
         LogAssert.NoErrors(app);
 
         void Publish(string text) => app.Broadcaster.PublishAsync(Message.FromText(text), Recipients.Connection(client.Id), Token).AsTask().GetAwaiter().GetResult();
@@ -101,7 +101,7 @@ public sealed class RecoveryRaceTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
         await filter.Entered;
         client.Disconnect();
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
@@ -111,10 +111,10 @@ public sealed class RecoveryRaceTests
 
         await using var again = await client.ReconnectAsync(transport);
         // The client published this message on the old transport. The answer is lost, so the client repeats the request.
-        await again.HearsAsync("1");
-        await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
+        await again.ReceivesAsync("1");
+        await again.SendTextAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
         await JsonClient.FailsAsync(again.Transport, 1, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -123,7 +123,7 @@ public sealed class RecoveryRaceTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
@@ -137,7 +137,7 @@ public sealed class RecoveryRaceTests
         await _clock.WaitsAsync(2);
         filter.Release();
         await using var again = await client.ReconnectAsync(late);
-        await again.HearsAsync("1");
+        await again.ReceivesAsync("1");
     }
 
     [Fact]
@@ -146,12 +146,12 @@ public sealed class RecoveryRaceTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.UntilAborted);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
 
         await using var again = await client.ReconnectAsync(app);
 
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -161,7 +161,7 @@ public sealed class RecoveryRaceTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
         await using var first = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
@@ -171,7 +171,7 @@ public sealed class RecoveryRaceTests
         filter.Release();
         await using var again = await client.ReconnectAsync(second);
 
-        await again.HearsAsync("1");
+        await again.ReceivesAsync("1");
     }
 
     [Fact]
@@ -180,7 +180,7 @@ public sealed class RecoveryRaceTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
@@ -198,7 +198,7 @@ public sealed class RecoveryRaceTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
         await using var gone = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
@@ -208,7 +208,7 @@ public sealed class RecoveryRaceTests
 
         await using var again = await client.ReconnectAsync(app);
 
-        await again.HearsAsync("1");
+        await again.ReceivesAsync("1");
     }
 
     [Fact]
@@ -218,7 +218,7 @@ public sealed class RecoveryRaceTests
         await using var app = await StartAsync(filter, options => options.MaxUnacknowledgedMessages = 1);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await app.PublishAsync("1", "2", "3");
-        await client.HearsAsync("1", "2", "3");
+        await client.ReceivesAsync("1", "2", "3");
 
         // The blocked disconnect filter keeps the request and its socket open, so read only the close frame.
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
@@ -285,7 +285,7 @@ public sealed class RecoveryRaceTests
         await using var again = await client.ReconnectAsync(app);
 
         await app.PublishToAsync(Recipients.Connection(client.Id), "1");
-        await again.HearsAsync("1");
+        await again.ReceivesAsync("1");
         LogAssert.NoErrors(app);
     }
 

@@ -17,9 +17,9 @@ public sealed class ReliableBadInputTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        await client.HearsAsync("1");
+        await client.ReceivesAsync("1");
 
-        await client.SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id}}}""");
+        await client.SendTextAsync($$"""{"type":"sequenceAck","sequenceId":{{id}}}""");
 
         Assert.StartsWith("The sequenceId ", await JsonClient.EndsAsync(client.Transport, 1008), StringComparison.Ordinal);
         await app.IsEmptyAsync();
@@ -34,12 +34,12 @@ public sealed class ReliableBadInputTests
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishToAsync(Recipients.Connection(other.Id), "secret");
-        await other.HearsAsync("secret");
+        await other.ReceivesAsync("secret");
         await client.AcknowledgeAsync(other.LastId);
         await JsonClient.EndsAsync(client.Transport, 1008);
 
         await using var again = await other.ReconnectAsync(app);
-        await again.HearsAsync("secret");
+        await again.ReceivesAsync("secret");
     }
 
     [Fact]
@@ -51,12 +51,12 @@ public sealed class ReliableBadInputTests
         await app.PublishAsync("1");
         await app.PublishToAsync(Recipients.Connection(other.Id), "2");
         await app.PublishAsync("3");
-        await client.HearsAsync("1", "3");
+        await client.ReceivesAsync("1", "3");
 
         await client.AcknowledgedAsync(app, client.LastId - 1);
 
         await using var again = await client.ReconnectAsync(app);
-        await again.HearsAsync("3");
+        await again.ReceivesAsync("3");
     }
 
     [Theory]
@@ -76,17 +76,17 @@ public sealed class ReliableBadInputTests
         await using var asking = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        foreach (var client in new[] { asking, other }) await client.HearsAsync("1");
+        foreach (var client in new[] { asking, other }) await client.ReceivesAsync("1");
 
-        await asking.SayAsync($$"""{"type":"sequenceAck","ackId":5{{id}}}""");
-        await other.SayAsync($$"""{"type":"sequenceAck"{{id}}}""");
+        await asking.SendTextAsync($$"""{"type":"sequenceAck","ackId":5{{id}}}""");
+        await other.SendTextAsync($$"""{"type":"sequenceAck"{{id}}}""");
 
         await JsonClient.FailsAsync(asking.Transport, 5, "BadRequest");
         await JsonClient.EndsAsync(other.Transport, 1008);
         await other.IsRefusedAsync(app);
         // The invalid request acknowledged no message, so the server resends all messages.
         await using var again = await asking.ReconnectAsync(app);
-        await again.HearsAsync("1");
+        await again.ReceivesAsync("1");
     }
 
     [Theory]
@@ -106,15 +106,15 @@ public sealed class ReliableBadInputTests
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        await client.HearsAsync("1");
+        await client.ReceivesAsync("1");
 
-        await client.SayAsync(text);
+        await client.SendTextAsync(text);
 
         await JsonClient.EndsAsync(client.Transport, 1008);
         await Eventually.True(() => app.Registry.Count == 1);
         await client.IsRefusedAsync(app);
-        await other.HearsAsync("1");
-        await JsonClient.HearsNothingElseAsync(other.Transport);
+        await other.ReceivesAsync("1");
+        await JsonClient.ReceivesNothingElseAsync(other.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -123,7 +123,7 @@ public sealed class ReliableBadInputTests
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await client.SayAsync("""{"type":"unknown","ackId":1}""");
+        await client.SendTextAsync("""{"type":"unknown","ackId":1}""");
         await JsonClient.FailsAsync(client.Transport, 1, "BadRequest");
     }
 
@@ -171,7 +171,7 @@ public sealed class ReliableBadInputTests
         await using var plain = await JsonClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
         var plainId = app.Registry.Connections.Single(connection => connection.Id != client.Id && connection.Id != other.Id && connection.Id != rawId).Id;
         await app.PublishToAsync(Recipients.Connection(client.Id), "secret");
-        await client.HearsAsync("secret");
+        await client.ReceivesAsync("secret");
         var (id, token, path, user) = (client.Id, client.Token, "/ws", "ann");
         switch (mistake)
         {
@@ -201,13 +201,13 @@ public sealed class ReliableBadInputTests
         await ReliableClient.IsRefusedAsync(transport);
 
         // The old transport is still open, and its client can reconnect.
-        await JsonClient.HearsNothingElseAsync(client.Transport);
+        await JsonClient.ReceivesNothingElseAsync(client.Transport);
         foreach (var each in new[] { client, other })
         {
             each.Disconnect();
             await using var again = await each.ReconnectAsync(app);
-            if (each == client) await again.HearsAsync("secret");
-            await JsonClient.HearsNothingElseAsync(again.Transport);
+            if (each == client) await again.ReceivesAsync("secret");
+            await JsonClient.ReceivesNothingElseAsync(again.Transport);
         }
 
         LogAssert.NoErrors(app);
@@ -222,7 +222,7 @@ public sealed class ReliableBadInputTests
         var answer = await transport.HandshakeAsync(
             $"/ws?awps_connection_id={client.Id}&awps_reconnection_token={new string('x', 100_000)}", JsonClient.Offers(ReliableClient.Subprotocol));
         Assert.Equal(414, answer.Status);
-        await JsonClient.HearsNothingElseAsync(client.Transport);
+        await JsonClient.ReceivesNothingElseAsync(client.Transport);
     }
 
     [Fact]

@@ -32,7 +32,7 @@ public sealed class ReliableProtocolTests
         await using var client = await ReliableClient.OpenAsync(app);
         Assert.Null(client.Token);
         await app.PublishAsync("1", "2");
-        await client.HearsAsync("1", "2");
+        await client.ReceivesAsync("1", "2");
         await client.AcknowledgedAsync(app);
         Assert.Equal(0, app.Kept());
 
@@ -57,12 +57,12 @@ public sealed class ReliableProtocolTests
         if (subprotocol is not null) Assert.NotEqual(reliable.Id, await JsonClient.IdAsync(transport));
         await transport.JoinedAsync();
         await app.PublishAsync("hi");
-        await JsonClient.HearsAsync(transport, message);
+        await JsonClient.ReceivesAsync(transport, message);
 
         transport.Reset();
 
         await Eventually.True(() => app.Registry.Count == 1);
-        await reliable.HearsAsync("hi");
+        await reliable.ReceivesAsync("hi");
     }
 
     [Fact]
@@ -77,10 +77,10 @@ public sealed class ReliableProtocolTests
         await app.PublishToAsync(Recipients.Group("/ws"), "group");
         await app.PublishToAsync(Recipients.Connection(client.Id), "private");
 
-        var heard = await client.HearsAsync("all", "group", "private");
+        var heard = await client.ReceivesAsync("all", "group", "private");
 
         Assert.Equal([1L, 4, 5], heard.Select(message => message.Id!.Value));
-        Assert.Equal([1L, 2, 3, 4], (await other.HearsAsync("all", "not for it", "nor this", "group")).Select(message => message.Id!.Value));
+        Assert.Equal([1L, 2, 3, 4], (await other.ReceivesAsync("all", "not for it", "nor this", "group")).Select(message => message.Id!.Value));
     }
 
     [Fact]
@@ -89,7 +89,7 @@ public sealed class ReliableProtocolTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var ann = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
         await using var bob = await ReliableClient.OpenAsync(app);
-        await ann.SayAsync(
+        await ann.SendTextAsync(
             """{"type":"sendToGroup","group":"/ws","dataType":"text","data":"tëxt"}""",
             """{"type":"sendToGroup","group":"/ws","dataType":"json","data":{"a": [1.50]}}""",
             """{"type":"sendToGroup","group":"/ws","dataType":"binary","data":"AQID"}""",
@@ -101,12 +101,12 @@ public sealed class ReliableProtocolTests
             """{"type":"message","from":"group","group":"/ws","fromUserId":"ann","dataType":"binary","data":"AQID","sequenceId":3}""",
         ];
 
-        await JsonClient.HearsAsync(ann.Transport, expected);
-        await JsonClient.HearsAsync(bob.Transport, expected);
-        await JsonClient.HearsNothingElseAsync(ann.Transport);
+        await JsonClient.ReceivesAsync(ann.Transport, expected);
+        await JsonClient.ReceivesAsync(bob.Transport, expected);
+        await JsonClient.ReceivesNothingElseAsync(ann.Transport);
         await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, cancellationToken: Token);
         await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, cancellationToken: Token);
-        await JsonClient.HearsAsync(
+        await JsonClient.ReceivesAsync(
             ann.Transport,
             """{"type":"message","from":"server","dataType":"binary","data":"BAU=","sequenceId":6}""",
             """{"type":"message","from":"server","dataType":"json","data":6,"sequenceId":7}""");
@@ -123,8 +123,8 @@ public sealed class ReliableProtocolTests
         for (var i = 0; i < 10; i++)
         {
             await app.PublishAsync(data);
-            await client.HearsAsync(data);
-            heard.AddRange(await lagging.HearsAsync(data));
+            await client.ReceivesAsync(data);
+            heard.AddRange(await lagging.ReceivesAsync(data));
             await client.AcknowledgedAsync(app);
         }
 
@@ -142,14 +142,14 @@ public sealed class ReliableProtocolTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
-        var heard = await client.HearsAsync("1", "2", "3");
+        var heard = await client.ReceivesAsync("1", "2", "3");
 
         foreach (var message in new[] { 1, 0, 1, 0 }) await client.AcknowledgeAsync(heard[message].Id);
         await client.AcknowledgedAsync(app, 0);
 
         await using var again = await client.ReconnectAsync(app);
-        await again.HearsAsync("3");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await again.ReceivesAsync("3");
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -158,15 +158,15 @@ public sealed class ReliableProtocolTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
-        await client.HearsAsync("1", "2", "3");
+        await client.ReceivesAsync("1", "2", "3");
         // Each answer also uses a sequence ID, but does not contain the ID.
-        await JsonClient.HearsNothingElseAsync(client.Transport);
+        await JsonClient.ReceivesNothingElseAsync(client.Transport);
         await client.AcknowledgedAsync(app);
 
         client.Disconnect();
 
         await using var again = await client.ReconnectAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -175,13 +175,13 @@ public sealed class ReliableProtocolTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedMessages = 5);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        await client.HearsAsync("1");
-        for (var i = 0; i < 20; i++) await JsonClient.HearsNothingElseAsync(client.Transport);
+        await client.ReceivesAsync("1");
+        for (var i = 0; i < 20; i++) await JsonClient.ReceivesNothingElseAsync(client.Transport);
 
         client.Disconnect();
 
         await using var again = await client.ReconnectAsync(app);
-        await again.HearsAsync("1");
+        await again.ReceivesAsync("1");
     }
 
     [Theory]
@@ -203,7 +203,7 @@ public sealed class ReliableProtocolTests
         for (var i = 0; i < 20; i++)
         {
             await app.PublishAsync(data);
-            foreach (var each in new[] { lost, client, good }) await each.HearsAsync(data);
+            foreach (var each in new[] { lost, client, good }) await each.ReceivesAsync(data);
             await good.AcknowledgedAsync(app);
         }
 
@@ -218,7 +218,7 @@ public sealed class ReliableProtocolTests
         foreach (var each in new[] { client, good })
         {
             await using var again = await each.ReconnectAsync(app);
-            await JsonClient.HearsNothingElseAsync(again.Transport);
+            await JsonClient.ReceivesNothingElseAsync(again.Transport);
         }
     }
 }

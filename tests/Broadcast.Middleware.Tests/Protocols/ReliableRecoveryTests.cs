@@ -19,7 +19,7 @@ public sealed class ReliableRecoveryTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
-        var before = await client.HearsAsync("1", "2", "3");
+        var before = await client.ReceivesAsync("1", "2", "3");
         await client.AcknowledgedAsync(app, before[0].Id);
 
         client.Disconnect();
@@ -28,11 +28,11 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("4");
         await using var again = await client.ReconnectAsync(app);
 
-        var after = await again.HearsAsync("2", "3", "4");
+        var after = await again.ReceivesAsync("2", "3", "4");
         Assert.Equal(before[1..].Select(message => message.Text), after[..2].Select(message => message.Text));
         await app.PublishToAsync(Recipients.Group("/ws"), "5");
-        await again.HearsAsync("5");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await again.ReceivesAsync("5");
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         Assert.Equal(1, app.Registry.Count);
         LogAssert.NoErrors(app);
     }
@@ -44,7 +44,7 @@ public sealed class ReliableRecoveryTests
         using var meters = new Meters(app);
         var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("kept");
-        var kept = await client.HearsAsync("kept");
+        var kept = await client.ReceivesAsync("kept");
         var tokens = new HashSet<string>();
         for (var i = 1; i <= 10; i++)
         {
@@ -54,10 +54,10 @@ public sealed class ReliableRecoveryTests
             client.Disconnect();
             await _clock.WaitsAsync(i);
             client = await client.ReconnectAsync(app);
-            Assert.Equal(kept, await client.HearsAsync("kept"));
+            Assert.Equal(kept, await client.ReceivesAsync("kept"));
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Transport);
+        await JsonClient.ReceivesNothingElseAsync(client.Transport);
         Assert.Equal((1, 0), (meters.Sum(Meters.Connections), meters.Sum(Meters.Ended)));
         await client.DisposeAsync();
     }
@@ -68,22 +68,22 @@ public sealed class ReliableRecoveryTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("old");
-        await client.HearsAsync("old");
+        await client.ReceivesAsync("old");
 
         await using var unheard = await client.ReconnectAsync(app);
         // An acknowledgement of an old message does not prove that the client has received the new token.
-        await unheard.HearsAsync("old");
+        await unheard.ReceivesAsync("old");
         await unheard.AcknowledgedAsync(app);
         await using var again = await client.ReconnectAsync(app);
         // The second reconnect replaced the token of the first reconnect.
         await unheard.IsRefusedAsync(app);
         await app.PublishAsync("new");
-        await again.HearsAsync("new");
+        await again.ReceivesAsync("new");
         await again.AcknowledgedAsync(app);
 
         await client.IsRefusedAsync(app);
         await using var last = await again.ReconnectAsync(app);
-        await JsonClient.HearsNothingElseAsync(last.Transport);
+        await JsonClient.ReceivesNothingElseAsync(last.Transport);
     }
 
     [Fact]
@@ -97,7 +97,7 @@ public sealed class ReliableRecoveryTests
         await first.IsRefusedAsync(app);
 
         // The refused attempt does not affect the connected client.
-        await JsonClient.HearsNothingElseAsync(third.Transport);
+        await JsonClient.ReceivesNothingElseAsync(third.Transport);
     }
 
     [Fact]
@@ -106,13 +106,13 @@ public sealed class ReliableRecoveryTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        await client.HearsAsync("1");
+        await client.ReceivesAsync("1");
 
         await using var again = await client.ReconnectAsync(app);
 
         Assert.Equal(TransportEnd.Reset, await client.Transport.ReadEndAsync());
         await app.PublishAsync("2");
-        await again.HearsAsync("1", "2");
+        await again.ReceivesAsync("1", "2");
         Assert.Equal(1, app.Registry.Count);
         LogAssert.NoErrors(app);
     }
@@ -128,9 +128,9 @@ public sealed class ReliableRecoveryTests
 
         await using var again = await client.ReconnectAsync(app);
 
-        await again.HearsAsync("first");
+        await again.ReceivesAsync("first");
         for (var i = 0; i < filled; i++) await again.ReadAsync();
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Theory]
@@ -145,7 +145,7 @@ public sealed class ReliableRecoveryTests
             _clock, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(4));
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        await client.HearsAsync("1");
+        await client.ReceivesAsync("1");
         switch (disconnect)
         {
             case "reset":
@@ -177,7 +177,7 @@ public sealed class ReliableRecoveryTests
         Assert.Equal(1, app.Registry.Count);
         await app.PublishAsync("2");
         await using var again = await client.ReconnectAsync(app);
-        await again.HearsAsync("1", "2");
+        await again.ReceivesAsync("1", "2");
         LogAssert.NoErrors(app);
     }
 
@@ -188,11 +188,11 @@ public sealed class ReliableRecoveryTests
         await using var client = await ReliableClient.OpenAsync(app);
         // The client loses the answers between these messages. After the reconnect, the server sends only the messages again.
         await app.PublishToAsync(Recipients.Connection(client.Id), "0");
-        await client.HearsAsync("0");
-        await client.SayAsync(
+        await client.ReceivesAsync("0");
+        await client.SendTextAsync(
             """{"type":"ping"}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
-        await JsonClient.HearsAsync(client.Transport, """{"type":"pong"}""");
-        await client.HearsAsync("1");
+        await JsonClient.ReceivesAsync(client.Transport, """{"type":"pong"}""");
+        await client.ReceivesAsync("1");
         await JsonClient.SucceedsAsync(client.Transport, 7);
         await JsonClient.FailsAsync(client.Transport, 7, "Duplicate");
         await app.PublishToAsync(Recipients.Connection(client.Id), "2");
@@ -200,12 +200,12 @@ public sealed class ReliableRecoveryTests
 
         await using var again = await client.ReconnectAsync(app);
 
-        await again.HearsAsync("0", "1", "2");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await again.ReceivesAsync("0", "1", "2");
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         // The request took effect on the old transport. So the repeated request is a duplicate on the new transport.
-        await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
+        await again.SendTextAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
         await JsonClient.FailsAsync(again.Transport, 7, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -213,17 +213,17 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
+        await client.SendTextAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(client.Transport, 1);
         await app.PublishToAsync(Recipients.Group("g"), "in");
-        await client.HearsAsync("in");
-        await client.SayAsync("""{"type":"leaveGroup","group":"g","ackId":2}""");
+        await client.ReceivesAsync("in");
+        await client.SendTextAsync("""{"type":"leaveGroup","group":"g","ackId":2}""");
         await JsonClient.SucceedsAsync(client.Transport, 2);
         await app.PublishToAsync(Recipients.Group("g"), "out");
-        await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":3}""");
+        await client.SendTextAsync("""{"type":"joinGroup","group":"g","ackId":3}""");
         await JsonClient.SucceedsAsync(client.Transport, 3);
         await app.PublishToAsync(Recipients.Group("g"), "in again");
-        var last = await client.HearsAsync("in again");
+        var last = await client.ReceivesAsync("in again");
 
         client.Disconnect();
         await _clock.WaitsAsync();
@@ -234,13 +234,13 @@ public sealed class ReliableRecoveryTests
         await app.PublishToAsync(Recipients.Group("h"), "other");
         await using var again = await client.ReconnectAsync(app);
 
-        await again.HearsAsync("in", "in again", "other");
+        await again.ReceivesAsync("in", "in again", "other");
         Assert.True(again.LastId > last[0].Id);
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         // After the client has left a group and acknowledged its messages, the server frees these messages.
         await again.AcknowledgedAsync(app);
         await using var late = await again.ReconnectAsync(app);
-        await JsonClient.HearsNothingElseAsync(late.Transport);
+        await JsonClient.ReceivesNothingElseAsync(late.Transport);
     }
 
     [Fact]
@@ -255,8 +255,8 @@ public sealed class ReliableRecoveryTests
         await using var client = await ReliableClient.OpenAsync(app, headers: TestUsers.As("ann"));
         await app.PublishAsync("1");
         await app.PublishToAsync(Recipients.Connection(client.Id), "2");
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"3"}""");
-        var before = await client.HearsAsync("1", "2", "3", "for you");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"3"}""");
+        var before = await client.ReceivesAsync("1", "2", "3", "for you");
         await app.PublishToAsync(Recipients.User("ann"), "5");
         client.Disconnect();
         await _clock.WaitsAsync();
@@ -265,9 +265,9 @@ public sealed class ReliableRecoveryTests
 
         await using var again = await client.ReconnectAsync(app);
 
-        var after = await again.HearsAsync("1", "2", "3", "for you", "5", "6", "7");
+        var after = await again.ReceivesAsync("1", "2", "3", "for you", "5", "6", "7");
         Assert.Equal(before, after[..4]);
-        await other.HearsAsync("1", "3", "7");
+        await other.ReceivesAsync("1", "3", "7");
     }
 
     [Fact]
@@ -275,12 +275,12 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await client.SayAsync("""{"type":"joinGroup","group":"g"}""", """{"type":"joinGroup","group":"h","ackId":1}""");
+        await client.SendTextAsync("""{"type":"joinGroup","group":"g"}""", """{"type":"joinGroup","group":"h","ackId":1}""");
         await JsonClient.SucceedsAsync(client.Transport, 1);
         await app.PublishToAsync(Recipients.Group("h"), "1");
         await app.PublishToAsync(Recipients.Groups("g", "h", "/ws"), "2");
         await app.PublishToAsync(Recipients.Groups("h", "g"), "3");
-        await client.HearsAsync("1", "2", "3");
+        await client.ReceivesAsync("1", "2", "3");
         await client.AcknowledgedAsync(app, client.LastId - 2);
         client.Disconnect();
         await _clock.WaitsAsync();
@@ -288,8 +288,8 @@ public sealed class ReliableRecoveryTests
 
         await using var again = await client.ReconnectAsync(app);
 
-        await again.HearsAsync("2", "3", "4");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await again.ReceivesAsync("2", "3", "4");
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -302,9 +302,9 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("live");
         foreach (var client in new[] { lost, careful })
         {
-            await client.HearsAsync("live");
+            await client.ReceivesAsync("live");
             await client.AcknowledgedAsync(app);
-            await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
+            await client.SendTextAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
             foreach (var data in new[] { "h1", "h2" })
             {
                 var message = ReliableMessage.Parse(await JsonClient.ReadAsync(client.Transport));
@@ -315,14 +315,14 @@ public sealed class ReliableRecoveryTests
         }
 
         await app.PublishAsync("later");
-        foreach (var client in new[] { lost, careful }) await client.HearsAsync("later");
+        foreach (var client in new[] { lost, careful }) await client.ReceivesAsync("later");
         await careful.AcknowledgedAsync(app);
 
         lost.Disconnect();
         careful.Disconnect();
 
         await using var again = await careful.ReconnectAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         await lost.IsRefusedAsync(app);
         await Eventually.True(() => app.Registry.Count == 1);
     }
@@ -351,7 +351,7 @@ public sealed class ReliableRecoveryTests
         for (var sent = 0; sent < Messages; sent += Batch)
         {
             await client.Transport.SendAsync(batch);
-            await JsonClient.HearsNothingElseAsync(client.Transport);
+            await JsonClient.ReceivesNothingElseAsync(client.Transport);
             // A heartbeat passes after every tenth batch.
             if (sent % (10 * Batch) == 0) _clock.Advance(TimeSpan.FromSeconds(3));
         }
@@ -361,8 +361,8 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("for you");
 
         await using var again = await client.ReconnectAsync(app);
-        await again.HearsAsync("for you");
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await again.ReceivesAsync("for you");
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -370,7 +370,7 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedBytes = 16 * 1024);
         await using var client = await ReliableClient.OpenAsync(app);
-        await SayToOthersAsync(client, 40);
+        await SendToOthersAsync(client, 40);
 
         client.Disconnect();
 
@@ -385,7 +385,7 @@ public sealed class ReliableRecoveryTests
         await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => (options.MaxBacklogBytes, options.MaxUnacknowledgedBytes) = (64 * 1024, 16 * 1024));
         await using var client = await ReliableClient.OpenAsync(app);
-        await SayToOthersAsync(client, 400);
+        await SendToOthersAsync(client, 400);
         await BeatAsync(app, client);
         await BeatAsync(app, client);
 
@@ -393,7 +393,7 @@ public sealed class ReliableRecoveryTests
 
         await using var again = await client.ReconnectAsync(app);
         await app.PublishAsync("for you");
-        await again.HearsAsync("for you");
+        await again.ReceivesAsync("for you");
     }
 
     [Fact]
@@ -440,7 +440,7 @@ public sealed class ReliableRecoveryTests
         client.Disconnect();
         await _clock.WaitsAsync();
         await using var again = await client.ReconnectAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Transport);
+        await JsonClient.ReceivesNothingElseAsync(again.Transport);
         Assert.Equal(1, connects);
         Assert.Empty(disconnects);
 
@@ -462,14 +462,14 @@ public sealed class ReliableRecoveryTests
             await next(context);
         }), configure: BroadcastApp.KeepRequestsOpen);
         await using var client = await ReliableClient.OpenAsync(app, headers: [("X-Line", "1")]);
-        await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
-        await client.HearsAsync("1", "1");
+        await client.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
+        await client.ReceivesAsync("1", "1");
         await client.AcknowledgedAsync(app);
         await using var again = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [("X-Line", "2")]));
 
-        await again.SayAsync("""{"type":"sendToGroup","group":"/ws","data":2}""");
+        await again.SendTextAsync("""{"type":"sendToGroup","group":"/ws","data":2}""");
 
-        await again.HearsAsync("2", "2");
+        await again.ReceivesAsync("2", "2");
     }
 
     [Fact]
@@ -511,18 +511,18 @@ public sealed class ReliableRecoveryTests
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(_clock), options: options =>
             (options.RecoveryTimeout, options.KeepAliveInterval) = (RecoveryClock.Timeout, Timeout.InfiniteTimeSpan));
         using var client = await OpenAsync("/ws");
-        var (id, token) = Told(await HearAsync(client));
+        var (id, token) = ParseConnected(await ReceiveTextAsync(client));
         await app.Broadcaster.PublishAsync("1", cancellationToken: Token);
-        var first = ReliableMessage.Parse(await HearAsync(client));
+        var first = ReliableMessage.Parse(await ReceiveTextAsync(client));
         client.Abort();
         await _clock.WaitsAsync();
         await app.Broadcaster.PublishAsync("2", cancellationToken: Token);
 
         using var again = await OpenAsync($"/ws?awps_connection_id={id}&awps_reconnection_token={token}");
 
-        Assert.Equal(id, Told(await HearAsync(again)).Id);
-        Assert.Equal(first, ReliableMessage.Parse(await HearAsync(again)));
-        Assert.Equal("2", ReliableMessage.Parse(await HearAsync(again)).Data);
+        Assert.Equal(id, ParseConnected(await ReceiveTextAsync(again)).Id);
+        Assert.Equal(first, ReliableMessage.Parse(await ReceiveTextAsync(again)));
+        Assert.Equal("2", ReliableMessage.Parse(await ReceiveTextAsync(again)).Data);
         using var refused = await OpenAsync($"/ws?awps_connection_id={id}&awps_reconnection_token=wrong");
         Assert.Equal(WebSocketMessageType.Close, (await refused.ReceiveAsync(new byte[1000], Token)).MessageType);
         Assert.Equal(WebSocketCloseStatus.PolicyViolation, refused.CloseStatus);
@@ -536,7 +536,7 @@ public sealed class ReliableRecoveryTests
         async Task<WebSocket> OpenAsync(string path) =>
             await app.OpenAsync(path, configure: request => request.Headers.SecWebSocketProtocol = ReliableClient.Subprotocol);
 
-        static async Task<string> HearAsync(WebSocket socket)
+        static async Task<string> ReceiveTextAsync(WebSocket socket)
         {
             var buffer = new byte[1000];
             var received = await socket.ReceiveAsync(buffer, Token).WaitAsync(Eventually.Patience, Token);
@@ -544,25 +544,25 @@ public sealed class ReliableRecoveryTests
         }
     }
 
-    static async Task<(string Id, string Token)> ReadConnectedAsync(RawClient transport) => Told(await JsonClient.ReadAsync(transport));
+    static async Task<(string Id, string Token)> ReadConnectedAsync(RawClient transport) => ParseConnected(await JsonClient.ReadAsync(transport));
 
-    static (string Id, string Token) Told(string connected)
+    static (string Id, string Token) ParseConnected(string connected)
     {
         using var document = System.Text.Json.JsonDocument.Parse(connected);
         return (document.RootElement.GetProperty("connectionId").GetString()!, document.RootElement.GetProperty("reconnectionToken").GetString()!);
     }
 
-    static async Task SayToOthersAsync(ReliableClient client, int messages)
+    static async Task SendToOthersAsync(ReliableClient client, int messages)
     {
         var data = new string('x', 1000);
         for (var i = 0; i < messages; i++)
         {
             // The pause after each 40 messages keeps the backlog below its limit.
-            if (i % 40 == 0) await JsonClient.HearsNothingElseAsync(client.Transport);
-            await client.SayAsync($$"""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"{{data}}"}""");
+            if (i % 40 == 0) await JsonClient.ReceivesNothingElseAsync(client.Transport);
+            await client.SendTextAsync($$"""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"{{data}}"}""");
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Transport);
+        await JsonClient.ReceivesNothingElseAsync(client.Transport);
     }
 
     async Task BeatAsync(BroadcastApp app, ReliableClient client)

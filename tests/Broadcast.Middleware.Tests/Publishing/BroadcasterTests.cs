@@ -18,12 +18,12 @@ public sealed partial class BroadcasterTests
         await app.Broadcaster.PublishAsync(new byte[] { 0, 255 }, cancellationToken: Token);
         await app.Broadcaster.PublishAsync(new Price("ACME", 1.5m), Json.Default.Price, cancellationToken: Token);
         await app.Broadcaster.PublishAsync("", cancellationToken: Token);
-        Assert.Equal("grüße 😀", await device.HearAsync());
+        Assert.Equal("grüße 😀", await device.ReceiveTextAsync());
         var (bytes, type) = await device.ReceiveAsync();
         Assert.Equal([0, 255], bytes);
         Assert.Equal(WebSocketMessageType.Binary, type);
-        Assert.Equal("""{"symbol":"ACME","value":1.5}""", await device.HearAsync());
-        Assert.Equal("", await device.HearAsync());
+        Assert.Equal("""{"symbol":"ACME","value":1.5}""", await device.ReceiveTextAsync());
+        Assert.Equal("", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -44,7 +44,7 @@ public sealed partial class BroadcasterTests
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
         await app.Broadcaster.PublishAsync("a\ud800b", cancellationToken: Token);
-        Assert.Equal("a\ufffdb", await device.HearAsync());
+        Assert.Equal("a\ufffdb", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -61,9 +61,9 @@ public sealed partial class BroadcasterTests
         Assert.Equal(0, await CountAsync("other case", Recipients.Group("/rooms/B")));
         foreach (var device in new[] { phone, laptop, bob }) await device.SettleAsync();
         Assert.Equal(3, await CountAsync("end", default));
-        Assert.Equal(["all", "ann", "end", "phone"], (await HearAsync(phone, 4)).Order(StringComparer.Ordinal));
-        Assert.Equal(["all", "ann", "end", "room b"], (await HearAsync(laptop, 4)).Order(StringComparer.Ordinal));
-        Assert.Equal(["all", "end", "room b"], (await HearAsync(bob, 3)).Order(StringComparer.Ordinal));
+        Assert.Equal(["all", "ann", "end", "phone"], (await ReceiveTextAsync(phone, 4)).Order(StringComparer.Ordinal));
+        Assert.Equal(["all", "ann", "end", "room b"], (await ReceiveTextAsync(laptop, 4)).Order(StringComparer.Ordinal));
+        Assert.Equal(["all", "end", "room b"], (await ReceiveTextAsync(bob, 3)).Order(StringComparer.Ordinal));
 
         async Task<int> CountAsync(string text, Recipients recipients) => (await app.Broadcaster.PublishAsync(text, recipients, cancellationToken: Token)).LocalRecipients;
     }
@@ -113,9 +113,9 @@ public sealed partial class BroadcasterTests
         Assert.Equal(0, await CountAsync(Recipients.All.Except([phone.Id, laptop.Id, bob.Id])));
         foreach (var device in new[] { phone, laptop, bob }) await device.SettleAsync();
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
-        Assert.Equal(["x", "x", "x", "end"], await HearAsync(phone, 4));
-        Assert.Equal(["x", "x", "x", "x", "x", "end"], await HearAsync(laptop, 6));
-        Assert.Equal(["x", "x", "end"], await HearAsync(bob, 3));
+        Assert.Equal(["x", "x", "x", "end"], await ReceiveTextAsync(phone, 4));
+        Assert.Equal(["x", "x", "x", "x", "x", "end"], await ReceiveTextAsync(laptop, 6));
+        Assert.Equal(["x", "x", "end"], await ReceiveTextAsync(bob, 3));
 
         async Task<int> CountAsync(Recipients recipients) => (await app.Broadcaster.PublishAsync("x", recipients, cancellationToken: Token)).LocalRecipients;
     }
@@ -132,7 +132,7 @@ public sealed partial class BroadcasterTests
         await device.SettleAsync();
         for (var i = 0; i < 500; i++) await app.Broadcaster.PublishAsync($"{i}", targets[i * 7 % 11 % 5], cancellationToken: Token);
         string[] expected = ["start", .. Enumerable.Range(0, 500).Select(i => $"{i}")];
-        Assert.Equal(expected, await HearAsync(device, 501));
+        Assert.Equal(expected, await ReceiveTextAsync(device, 501));
     }
 
     [Fact]
@@ -234,7 +234,7 @@ public sealed partial class BroadcasterTests
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.LeaveAsync(device.Id, "/ws", cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.CloseAsync(device.Id, cancellationToken: cancelled));
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
-        Assert.Equal("end", await device.HearAsync());
+        Assert.Equal("end", await device.ReceiveTextAsync());
         Assert.Equal(["/ws"], device.Connection.Groups);
     }
 
@@ -255,7 +255,7 @@ public sealed partial class BroadcasterTests
         Assert.Equal(["/ws"], device.Connection.Groups);
         Assert.Equal(0, app.Registry.CountGroupMembers("g"));
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
-        Assert.Equal(["between", "end"], await HearAsync(device, 2));
+        Assert.Equal(["between", "end"], await ReceiveTextAsync(device, 2));
 
         async Task PublishAsync(string text) => await app.Broadcaster.PublishAsync(text, Recipients.Group("g"), cancellationToken: Token);
     }
@@ -268,7 +268,7 @@ public sealed partial class BroadcasterTests
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "/ws", Token));
         await app.Broadcaster.PublishAsync("home", Recipients.Group("/ws"), cancellationToken: Token);
         await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
-        Assert.Equal("all", await device.HearAsync());
+        Assert.Equal("all", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -306,8 +306,8 @@ public sealed partial class BroadcasterTests
         await app.Broadcaster.PublishAsync("last", cancellationToken: Token);
         Assert.True(await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)4000, "grüße", Token));
         Assert.True(await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)4001, "second", Token));
-        Assert.Equal("last", await device.HearAsync());
-        Assert.Equal((4000, "grüße"), await device.HearCloseAsync());
+        Assert.Equal("last", await device.ReceiveTextAsync());
+        Assert.Equal((4000, "grüße"), await device.ReceiveCloseAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
@@ -320,7 +320,7 @@ public sealed partial class BroadcasterTests
         await Assert.ThrowsAsync<ArgumentException>("reason", async () =>
             await app.Broadcaster.CloseAsync(device.Id, WebSocketCloseStatus.NormalClosure, new string('x', 124), Token));
         await device.SendAsync("still here");
-        Assert.Equal("still here", await device.HearAsync());
+        Assert.Equal("still here", await device.ReceiveTextAsync());
     }
 
     [Fact]
@@ -329,7 +329,7 @@ public sealed partial class BroadcasterTests
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
         app.StopApplication();
-        Assert.Equal(1001, (await device.HearCloseAsync()).Status);
+        Assert.Equal(1001, (await device.ReceiveCloseAsync()).Status);
     }
 
     [Fact]
@@ -355,10 +355,10 @@ public sealed partial class BroadcasterTests
         Assert.Contains(named, error.Message, StringComparison.Ordinal);
     }
 
-    static async Task<string[]> HearAsync(Device device, int count)
+    static async Task<string[]> ReceiveTextAsync(Device device, int count)
     {
         var heard = new string[count];
-        for (var i = 0; i < count; i++) heard[i] = await device.HearAsync();
+        for (var i = 0; i < count; i++) heard[i] = await device.ReceiveTextAsync();
         return heard;
     }
 

@@ -22,7 +22,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
         socket.SendAsync(bytes, type, end, TestContext.Current.CancellationToken);
 
     /// <summary>Returns the next message. Fails if the message is not text.</summary>
-    public async Task<string> HearAsync()
+    public async Task<string> ReceiveTextAsync()
     {
         var (bytes, type) = await ReceiveAsync();
         Assert.Equal(WebSocketMessageType.Text, type);
@@ -38,7 +38,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
     }
 
     /// <summary>Reads and answers a close frame. Fails if the next frame is not a close frame.</summary>
-    public async Task<(int Status, string? Reason)> HearCloseAsync()
+    public async Task<(int Status, string? Reason)> ReceiveCloseAsync()
     {
         var (length, result) = await ReceiveToEndAsync();
         Assert.True(result.MessageType == WebSocketMessageType.Close, $"Received a message instead of a close frame: {Encoding.UTF8.GetString(_buffer, 0, length)}");

@@ -46,7 +46,7 @@ sealed class EventClient : EventStreamWire
     }
 
     /// <summary>Returns the data of the next events. Fails if an event is not a text message.</summary>
-    public async Task<string[]> HearAsync(int count)
+    public async Task<string[]> ReceiveTextAsync(int count)
     {
         var heard = new string[count];
         for (var i = 0; i < count; i++)

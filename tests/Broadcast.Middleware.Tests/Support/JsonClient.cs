@@ -29,7 +29,7 @@ static class JsonClient
         return document.RootElement.GetProperty("connectionId").GetString()!;
     }
 
-    public static Task SayAsync(RawClient client, params string[] messages) =>
+    public static Task SendTextAsync(RawClient client, params string[] messages) =>
         client.SendAsync([.. messages.Select(message => (ReadOnlyMemory<byte>)ClientFrame.OfText(message))]);
 
     /// <summary>Returns the next message. Fails if the message is not text.</summary>
@@ -40,19 +40,19 @@ static class JsonClient
         return frame.Text;
     }
 
-    public static async Task HearsAsync(RawClient client, params string[] messages)
+    public static async Task ReceivesAsync(RawClient client, params string[] messages)
     {
         foreach (var message in messages) Assert.Equal(message, await ReadAsync(client));
     }
 
     /// <summary>Asserts that the server has sent no other message. The next frame must be the answer to a ping.</summary>
-    public static async Task HearsNothingElseAsync(RawClient client)
+    public static async Task ReceivesNothingElseAsync(RawClient client)
     {
-        await SayAsync(client, """{"type":"ping"}""");
-        await HearsAsync(client, """{"type":"pong"}""");
+        await SendTextAsync(client, """{"type":"ping"}""");
+        await ReceivesAsync(client, """{"type":"pong"}""");
     }
 
-    public static Task SucceedsAsync(RawClient client, int ackId) => HearsAsync(client, Success(ackId));
+    public static Task SucceedsAsync(RawClient client, int ackId) => ReceivesAsync(client, Success(ackId));
 
     public static async Task FailsAsync(RawClient client, int ackId, string error)
     {

@@ -12,7 +12,7 @@ sealed class MemberPicture(Func<Task<string>> readAsync)
     {
     }
 
-    public MemberPicture(EventClient client) : this(async () => (await client.HearAsync(1))[0])
+    public MemberPicture(EventClient client) : this(async () => (await client.ReceiveTextAsync(1))[0])
     {
     }
 

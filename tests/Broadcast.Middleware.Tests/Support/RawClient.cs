@@ -53,7 +53,7 @@ sealed class RawClient(Stream stream, Socket? socket = null)
     /// <summary>
     /// Asserts that the connection is open. The answer uses the normal send path, so it follows all earlier messages to this connection.
     /// </summary>
-    public Task IsThereAsync() => JoinedAsync();
+    public Task AssertOpenAsync() => JoinedAsync();
 
     /// <summary>Reads up to the close frame and skips all other frames.</summary>
     public async Task<ServerFrame> ReadCloseAsync()

@@ -79,16 +79,16 @@ sealed class ReliableClient : IAsyncDisposable
         await IsRefusedAsync(transport);
     }
 
-    public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Transport, messages);
+    public Task SendTextAsync(params string[] messages) => JsonClient.SendTextAsync(Transport, messages);
 
     /// <summary>Acknowledges the given sequence ID, or the last received sequence ID.</summary>
-    public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
+    public Task AcknowledgeAsync(long? id = null) => SendTextAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
 
     /// <summary>Acknowledges a sequence ID and waits until the server has processed the acknowledgement.</summary>
     public async Task AcknowledgedAsync(BroadcastApp app, long? id = null)
     {
         await AcknowledgeAsync(id);
-        await JsonClient.HearsNothingElseAsync(Transport);
+        await JsonClient.ReceivesNothingElseAsync(Transport);
         await PumpBarrier.PassAsync(ConnectionOf(app).Writer.Pump);
     }
 
@@ -104,7 +104,7 @@ sealed class ReliableClient : IAsyncDisposable
     }
 
     /// <summary>Reads messages with this data. Each message must have a sequence ID.</summary>
-    public async Task<ReliableMessage[]> HearsAsync(params string[] data)
+    public async Task<ReliableMessage[]> ReceivesAsync(params string[] data)
     {
         var messages = new List<ReliableMessage>();
         foreach (var expected in data)
