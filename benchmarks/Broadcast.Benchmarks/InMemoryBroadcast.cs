@@ -60,7 +60,7 @@ sealed class InMemoryBroadcast : IDisposable
         throw new InvalidOperationException("The publish failed, or did not complete synchronously.");
     }
 
-    /// <summary>Publishes a message as the app does: with validation, and with a span if a listener exists.</summary>
+    /// <summary>Publishes a message as an app does: with validation, and with a span if a listener exists.</summary>
     public PublishResult PublishFromApp(Message message, Recipients recipients)
     {
         var publishing = _instance.Broadcaster.PublishAsync(message, recipients, CancellationToken.None);

@@ -5,7 +5,7 @@ using System.Net.Sockets;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// Reads the sockets of many clients in another process, so that the CPU time of the clients does not count.
+/// Reads the sockets of many clients in another process, so that the measured CPU time does not include the clients.
 /// </summary>
 sealed class SocketReader : IDisposable
 {
@@ -16,7 +16,7 @@ sealed class SocketReader : IDisposable
     {
         _listener.Start();
         var port = ((IPEndPoint)_listener.LocalEndpoint).Port;
-        // "dotnet Broadcast.Benchmarks.dll" also works: the path of the process is then the path of dotnet.
+        // With "dotnet Broadcast.Benchmarks.dll", the path of the process is the path of dotnet. So pass the path of the DLL.
         string[] program = Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet" ? [typeof(SocketReader).Assembly.Location] : [];
         _process = Process.Start(Environment.ProcessPath!, [.. program, "read-sockets", $"{port}"]);
     }
@@ -36,7 +36,7 @@ sealed class SocketReader : IDisposable
         _process.Dispose();
     }
 
-    /// <summary>The main method of the other process: reads from new sockets until the server ends.</summary>
+    /// <summary>The main method of the other process: connects to the server, and reads until the server closes all connections.</summary>
     public static void Run(int port)
     {
         const int Connections = SubscriptionFilterCost.Members;

@@ -28,7 +28,7 @@ static class SubscriptionFilterCost
     ];
 
     /// <summary>Runs the measurement and prints the results.</summary>
-    /// <param name="isQuick">True for few messages.</param>
+    /// <param name="isQuick">True to measure with fewer messages.</param>
     /// <param name="isPlain">
     /// True to measure only the case without filters and tags, for example to compare two versions.
     /// </param>

@@ -5,7 +5,7 @@ using Broadcast.Middleware;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// Measures what traces cost per message. <see cref="Route"/> is the path without spans. Without a listener, the paths
+/// Measures the cost of tracing per message. <see cref="Route"/> is the path without spans. Without a listener, the paths
 /// that can create a span must cost the same as this path. Only the validation of the message and the calls of the
 /// pipeline may cost more. The group has no members, so the result contains no deliveries.
 /// </summary>

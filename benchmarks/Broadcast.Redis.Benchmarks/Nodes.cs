@@ -83,7 +83,7 @@ static class Nodes
         Console.WriteLine($"{what}: {y - (slope * x):F1} + {slope:0.##} x {times} µs of CPU per message");
     }
 
-    /// <summary>The clients and their publisher.</summary>
+    /// <summary>The WebSocket clients, and the publisher of their messages.</summary>
     sealed class ClientSet : IAsyncDisposable
     {
         readonly Client[] _clients;

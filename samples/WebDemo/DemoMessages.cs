@@ -6,7 +6,8 @@ namespace WebDemo;
 /// <summary>The response of <c>POST /publish</c>.</summary>
 /// <param name="LocalRecipients">The number of recipients on this node.</param>
 /// <param name="Offset">
-/// The offset of the message in the group. Null if the message is transient, or if the group is empty and keeps no history.
+/// The offset of the message in the group, or in the group of all connections. Null if the message is transient. Also null
+/// if the group has no members and does not store the message.
 /// </param>
 sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] long? Offset);
 

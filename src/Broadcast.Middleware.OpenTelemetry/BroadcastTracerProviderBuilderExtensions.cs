@@ -4,8 +4,8 @@ namespace OpenTelemetry.Trace;
 public static class BroadcastTracerProviderBuilderExtensions
 {
     /// <summary>
-    /// Exports the spans of all broadcasts of the app: one span for each message, and never a span for a single
-    /// delivery.
+    /// Exports the spans of all broadcasts of the app. A broadcast never creates a span for a single recipient of a
+    /// message.
     /// </summary>
     /// <param name="builder">The builder of the tracer provider.</param>
     /// <returns>The same builder.</returns>

@@ -88,7 +88,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task PublishOnce_Concurrently_PublishesOneMessagePerId()
+    public async Task PublishOnce_SameIdConcurrently_PublishesOneMessagePerId()
     {
         var (nodes, group) = (await NodesAsync(2), Name("once at a time"));
         await nodes[0].SubscribeAsync(group);
@@ -101,7 +101,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task PublishOnce_AfterWindow_PublishesAgain()
+    public async Task PublishOnce_SameIdAfterWindow_PublishesAgain()
     {
         var (nodes, group) = (await NodesAsync(1), Name("once per window"));
         var window = TimeSpan.FromMilliseconds(50);
@@ -295,7 +295,7 @@ public abstract class BackplaneContract : IAsyncLifetime
             await EventuallyAsync(() => new(nodes[1].HeardTransient(group).Any(static message => message.Text == "now")), "The transient message arrives.");
             var heard = nodes[1].HeardTransient(group);
             Assert.Equal((subscription.Position, 0, "now"), heard[^1]);
-            // The servers of a Redis Cluster forward messages to each other. So an earlier message may arrive late.
+            // The servers of a Redis Cluster forward messages to each other. So an earlier transient message may arrive late.
             return heard.Length == 1;
         });
     }
@@ -807,7 +807,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     /// <param name="node">The node.</param>
     /// <param name="group">The group. The text of each transient message is its number.</param>
     /// <param name="start">The position before the first stored message.</param>
-    /// <param name="storedForEach">The number of stored messages that precede each transient message.</param>
+    /// <param name="storedForEach">The number of stored messages between two transient messages.</param>
     /// <returns>The number of received transient messages.</returns>
     static int CountTransientInOrder(Listener node, string group, Position start, int storedForEach)
     {

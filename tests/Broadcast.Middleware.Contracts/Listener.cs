@@ -50,7 +50,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     /// <summary>
     /// Returns the transient messages. Each entry also has the position before the message, and the number of stored
-    /// messages that the node had received before it.
+    /// messages that the node had received before the message.
     /// </summary>
     public (Position After, int Earlier, string Text)[] HeardTransient(string group)
     {
@@ -61,7 +61,8 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     public int Losses(string group) => Volatile.Read(ref MessagesOf(group).Losses);
 
     /// <summary>
-    /// Waits until the node has received this number of messages in the group. Fails if the node has received more.
+    /// Waits until the node has received this number of messages in the group. Fails if the node has received more
+    /// messages, or has lost messages before this number.
     /// </summary>
     public async Task HeardAsync(string group, int count)
     {

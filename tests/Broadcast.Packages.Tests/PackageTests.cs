@@ -14,7 +14,7 @@ public sealed partial class PackageTests(PackageFeed feed)
 
     [Theory]
     [MemberData(nameof(Packages))]
-    public void Package_Metadata_IsComplete(string id)
+    public void Package_Metadata_HasExpectedValues(string id)
     {
         var metadata = feed.Metadata(id);
 

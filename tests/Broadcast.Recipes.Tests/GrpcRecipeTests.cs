@@ -48,7 +48,7 @@ public sealed class GrpcRecipeTests
         Assert.Equal(StatusCode.InvalidArgument, error.StatusCode);
     }
 
-    /// <summary>The reader must end when the app stops. Otherwise, the call would delay the shutdown by its whole timeout.</summary>
+    /// <summary>The reader must end when the app stops. Otherwise, the shutdown would last until the shutdown timeout.</summary>
     [Fact]
     public async Task Watch_AppStops_CallEndsWithoutError()
     {

@@ -8,7 +8,7 @@ namespace Broadcast.Soak;
 /// <summary>A client of /ws. The client checks that the message numbers have no gap.</summary>
 sealed class Client : IDisposable
 {
-    // The rate at which a slow client reads. The publisher sends more bytes per second.
+    // A slow client reads at this rate. The publisher sends more bytes per second.
     const int SlowBytesPerSecond = 1024;
 
     readonly ClientWebSocket _socket = new();

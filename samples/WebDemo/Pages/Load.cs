@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Hosting.Server;
 
 namespace WebDemo;
 
-/// <summary>The load page starts up to 1,000 WebSocket clients in this process. The page works only on this computer.</summary>
+/// <summary>Runs up to 1,000 WebSocket clients in this process for the load page. The page works only on this computer.</summary>
 sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcaster, IServer server, TimeProvider time) : BackgroundService
 {
     const int MaxClients = 1000, TicksPerSecond = 10, TicksPerReport = 5;

@@ -36,7 +36,7 @@ sealed record LoginResponse(string Name, string Token, long Expires);
 /// <param name="Clients">The number of connected clients.</param>
 /// <param name="Deliveries">The number of messages per second that the clients received since the previous report.</param>
 /// <param name="P50">The median time from publish to receive, in milliseconds. Null without deliveries.</param>
-/// <param name="P99">The 99th percentile of this time, in milliseconds. Null without deliveries.</param>
+/// <param name="P99">The 99th percentile of the time from publish to receive, in milliseconds. Null without deliveries.</param>
 /// <param name="Memory">The memory of the process, in MB. The clients are in the same process.</param>
 /// <param name="Problem">The reason why the clients stopped. Null without a problem.</param>
 sealed record LoadFigures(int Wanted, int Clients, int Deliveries, double? P50, double? P99, long Memory, string? Problem);

@@ -4,7 +4,7 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>The start page shows live figures, and the cursors of all visitors.</summary>
+/// <summary>Publishes the live figures of the start page, and the cursors of all visitors.</summary>
 sealed class StartPage(
     IBroadcaster all, [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local, PhoneLink phone, TimeProvider time) : BackgroundService
 {

@@ -12,7 +12,7 @@ export function readPath() {
   return path;
 }
 
-/** Selects the URL that the link to this page contains. Without a URL in the link, the selection stays the same. */
+/** Selects the URL that the link to this page contains. Without a URL in the link, the selection does not change. */
 export function applyLink() {
   const [, url, name] = /^#(\/ws$|\/seed$|\/rooms\/)([^/]*)$/.exec(location.hash) ?? [];
   if (!url) return;

@@ -2,7 +2,7 @@ import { Connection } from "./connection.js";
 import { element } from "./element.js";
 import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
-// The chart shows this time. Until the page has prices for the whole time, the chart shows a shorter time.
+// The chart shows the prices of the last SHOWN_SECONDS. While the page has only newer prices, the chart shows a shorter time, but at least MIN_SECONDS.
 const [MIN_SECONDS, SHOWN_SECONDS] = [10, 60];
 
 const $ = id => document.getElementById(id);

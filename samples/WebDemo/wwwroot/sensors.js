@@ -1,7 +1,7 @@
 import { Connection } from "./connection.js";
 import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
 
-// A chart shows this time. Until a sensor has readings for the whole time, its chart shows a shorter time.
+// A chart shows the readings of the last SHOWN_SECONDS. While a sensor has only newer readings, its chart shows a shorter time, but at least MIN_SECONDS.
 const [MIN_SECONDS, SHOWN_SECONDS] = [10, 120];
 const [WIDTH, HEIGHT] = [240, 60];
 const SVG = "http://www.w3.org/2000/svg";
@@ -87,7 +87,7 @@ function showAges() {
   }
 }
 
-// At most one request of the slider is open. The last position always arrives.
+// Send only one request at a time. If the slider has moved during a request, send the newest position afterwards.
 $("level").addEventListener("input", async () => {
   const { value } = $("level");
   $("level-value").textContent = value;

@@ -35,13 +35,13 @@ export class Typing {
     this.#sendPending();
   }
 
-  /** Hides a name, because its message has arrived. */
+  /** Hides the name of a person who has sent a message or has stopped typing. */
   hide(name) {
     clearTimeout(this.#timers.get(name));
     if (this.#timers.delete(name)) this.#update();
   }
 
-  // While the page connects, the message waits.
+  // The message waits until the page is connected.
   #sendPending() {
     if (!this.#isPending || this.#connection?.state !== "connected") return;
     this.#isPending = false;

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Dashboard.Figures;
 /// <summary>Shortens texts and payloads for the page.</summary>
 static class Excerpt
 {
-    /// <summary>The maximum number of payload bytes that the page receives.</summary>
+    /// <summary>The maximum number of bytes of a text payload that the page receives.</summary>
     public const int MaxBytes = 4096;
 
     const int MaxNameLength = 200;

@@ -3,8 +3,8 @@ using System.Diagnostics.Metrics;
 namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>
-/// Listens to the instruments of one broadcast. Without a listener, the broadcast measures no latency. So create this
-/// object only while a viewer is connected.
+/// Listens to the instruments of one broadcast. The broadcast measures latencies only for a listener, because each
+/// measurement costs time. So create this object only while a viewer is connected.
 /// </summary>
 sealed class Instruments : IDisposable
 {

@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Redis.Connections;
 sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreachable)
 {
     /// <summary>
-    /// Waits for the first attempt to connect, and then returns the result of <see cref="Find"/>. At the deadline,
-    /// this method returns null.
+    /// Waits for the first attempt to connect, unless the operation may wait for Redis. Then returns the result of
+    /// <see cref="Find"/>. If the attempt still runs at the deadline, this method returns null.
     /// </summary>
     public async Task<BackplaneException?> FindAsync(
         string group, long deadline, CancellationToken cancellationToken = default)

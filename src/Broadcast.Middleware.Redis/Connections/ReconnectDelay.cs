@@ -2,7 +2,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>The delay between two attempts to reconnect, which grows from half a second to three seconds.</summary>
+/// <summary>The delay between two attempts to reconnect. The delay grows from half a second to three seconds.</summary>
 /// <remarks>
 /// Each node multiplies the delay by its own random factor. So nodes that lost Redis at the same time do not reconnect
 /// at the same time. The policies of StackExchange.Redis use a new random number at each call. StackExchange.Redis

@@ -5,7 +5,8 @@ namespace Broadcast.Middleware.Redis.Diagnostics;
 
 /// <summary>The log messages of the backplane.</summary>
 /// <remarks>
-/// Invariant: no message contains client data or a password. So no message contains a group name or the configuration.
+/// Invariant: no message contains client data or a password. So no message contains a group name or the connection
+/// string.
 /// </remarks>
 sealed partial class RedisLogger(ILogger logger)
 {

@@ -42,8 +42,8 @@ sealed class GroupMembers(string group)
         None,
 
         /// <summary>
-        /// The writes set all members, and the last write checks the number of members. So other nodes see all members
-        /// during the rewrite.
+        /// The writes do not delete members first, so other nodes see all members during the rewrite. The last write
+        /// checks the number of members.
         /// </summary>
         Check,
 
@@ -189,7 +189,7 @@ sealed class GroupMembers(string group)
 
     void AddAllMembersLocked()
     {
-        // Redis has all members only after the last of these writes, so a check before the last write would fail.
+        // Redis has all members only after the last write of the rewrite. So an earlier check would fail.
         _isChecking = false;
         foreach (var (member, _) in _members) AddChangeLocked(member);
     }

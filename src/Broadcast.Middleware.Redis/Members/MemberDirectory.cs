@@ -13,7 +13,8 @@ sealed class MemberDirectory(
     OutageCheck outages, TimeSpan queryTimeout)
 {
     /// <summary>
-    /// A replica that has lost its master must not answer. On this replica, the heartbeats of all other nodes expire.
+    /// Sends a query only to masters. On a replica that has lost its master, the heartbeats of all nodes expire. So a
+    /// replica must not answer.
     /// </summary>
     const CommandFlags FromMaster = CommandFlags.DemandMaster;
 

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>Publishes batches with the script <see cref="Scripts.Publish"/>.</summary>
 /// <param name="connection">The connection to Redis.</param>
-/// <param name="node">The name of this node in its batches.</param>
+/// <param name="node">The name under which Redis stores the last batch of this node.</param>
 /// <param name="repairWindow">The messages that Redis keeps for other nodes.</param>
 /// <param name="publishTimeout">See <see cref="RedisBackplaneOptions.PublishTimeout"/>.</param>
 /// <param name="retries">True if the publisher sends a batch again when Redis does not answer.</param>

@@ -89,8 +89,8 @@ sealed class Outbox(
     }
 
     /// <summary>
-    /// Counts a failed publish, unless the node delivers the message to its own connections instead. The node never
-    /// does this with a message that has an ID.
+    /// Counts a failed publish, unless the node delivers the message to its own connections instead. A failed
+    /// publish of a message with an ID always counts.
     /// </summary>
     void CountFailure(BackplaneException exception, PublishOnce? once)
     {

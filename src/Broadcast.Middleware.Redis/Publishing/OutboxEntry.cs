@@ -17,7 +17,9 @@ sealed class OutboxEntry(
     /// <summary>The encoded message. Do not use this property if <see cref="IsDropped"/> is true.</summary>
     public byte[] Message => _message!;
 
-    /// <summary>True for a message without a position, which Redis does not store.</summary>
+    /// <summary>
+    /// True for a transient message. Redis does not store the message, and the message has no position.
+    /// </summary>
     public bool IsTransient => isTransient;
 
     /// <summary>

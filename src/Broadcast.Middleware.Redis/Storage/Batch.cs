@@ -30,7 +30,10 @@ readonly record struct Batch(
 
     const int LengthBytes = 4;
 
-    /// <summary>The offset of the first message.</summary>
+    /// <summary>
+    /// The offset of the first message. For a batch with only transient messages, the value is the next offset of the
+    /// group.
+    /// </summary>
     public long First => Last - Count + 1;
 
     /// <summary>Counts all messages, including transient messages.</summary>

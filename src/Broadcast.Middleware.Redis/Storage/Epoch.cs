@@ -4,8 +4,8 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware.Redis.Storage;
 
 /// <summary>
-/// Creates and parses epochs. A later epoch of a group has a larger number. Redis stores an epoch as 16 hexadecimal
-/// digits, because a Lua number cannot represent all 64-bit integers.
+/// Creates and parses epochs. A later epoch of a group normally has a larger number. Redis stores an epoch as 16
+/// hexadecimal digits, because a Lua number cannot represent all 64-bit integers.
 /// </summary>
 /// <remarks>
 /// The upper 42 bits are the system time in milliseconds, and the lower 22 bits are random. Later epochs are larger, so

@@ -21,7 +21,8 @@ sealed class CatchUpReader(RedisConnection connection, RedisLogger logger)
     /// <param name="tag">The tag of the last delivered batch.</param>
     /// <param name="stopping">Canceled when the subscription ends.</param>
     /// <returns>
-    /// The last offset of the group and the batches. Null if Redis no longer has all messages after the offset.
+    /// The last offset of the group and the batches. Null if Redis no longer has all messages after the offset, or if
+    /// the group has another epoch.
     /// </returns>
     public async Task<(long LastOffset, IEnumerable<Batch> Batches)?> ReadAsync(
         GroupKeys keys, string epoch, long offset, string tag, CancellationToken stopping)

@@ -60,6 +60,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     // returns to an older state, only this node can detect that these messages are lost.
     readonly Queue<(string Epoch, long Last, string Tag)> _acknowledged = new();
     int _missedChecks;
+
+    // Only CheckAsync uses this field, without the lock.
     long _nextRenewal;
 
     // StartAsync sets these fields. Afterwards, only the worker changes these fields. The worker holds the lock while
@@ -95,8 +97,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// The transitions are: Starting to Idle, Idle to Delivering and back, Delivering to Ending to Ended, and Starting
-    /// or Idle to Ended.
+    /// The state of the subscription. The transitions are: Starting to Idle, Idle to Delivering and back, Delivering to
+    /// Ending to Ended, and Starting or Idle to Ended.
     /// </summary>
     enum State
     {
@@ -370,7 +372,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     bool TryDeliver(in Batch batch)
     {
         if (batch.Epoch != _epoch) return false;
-        // The worker has already delivered a late batch from the stream, without the transient messages of the batch.
+        // Skip a late batch. The worker has already read the numbered messages of this batch from the stream.
         if (batch.Last < _offset || (batch.Last == _offset && batch.Count > 0)) return true;
         if (batch.First != _offset + 1 || batch.PreviousTag != _tag || ReplacesAcknowledged(batch)) return false;
         Deliver(batch);
@@ -401,7 +403,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
 
     /// <summary>
     /// Returns true if the stream contains the next acknowledged batch, or if no acknowledged batch is left. If the
-    /// stream does not contain the batch, the script starts a new epoch.
+    /// stream does not contain the batch, <see cref="Scripts.ReadForward"/> starts a new epoch.
     /// </summary>
     async Task<bool> HasAcknowledgedAsync()
     {

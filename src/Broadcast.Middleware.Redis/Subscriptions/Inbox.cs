@@ -16,7 +16,7 @@ sealed class Inbox
     int _bytes;
     bool _catchUpRequested;
 
-    /// <summary>Adds a batch. Returns false if the inbox has overflowed and dropped the batch.</summary>
+    /// <summary>Adds a batch. Returns false if the inbox has overflowed and dropped all batches.</summary>
     public bool Add(Batch batch)
     {
         if (_bytes + batch.Body.Length > MaxBytes && _batches.Count > 0)
@@ -28,7 +28,7 @@ sealed class Inbox
         }
 
         // Each batch on a channel has a higher offset than the previous batch. A batch with only transient messages has
-        // the offset of the previous batch. Otherwise, Redis has returned to an older state.
+        // the offset of the previous batch. If a batch breaks this rule, Redis has returned to an older state.
         if (HasReceived(batch.Epoch, batch.Count == 0 ? batch.First : batch.Last)) _catchUpRequested = true;
         _batches.Enqueue(batch);
         _bytes += batch.Body.Length;

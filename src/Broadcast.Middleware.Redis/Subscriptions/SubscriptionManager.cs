@@ -33,8 +33,8 @@ sealed class SubscriptionManager(
     readonly TimeSpan _checkTimeout = publishTimeout < MaxCheckTimeout ? publishTimeout : MaxCheckTimeout;
     readonly ConcurrentDictionary<string, GroupSubscription> _groups = new(StringComparer.Ordinal);
 
-    // Ended subscriptions that may still run a receiver call. The next subscription to the same group waits for these
-    // calls. So receiver calls for one group never overlap.
+    // This dictionary contains the ended subscriptions that may still run a receiver call. The next subscription to the
+    // same group waits for these calls. So receiver calls for one group never overlap.
     readonly ConcurrentDictionary<string, Task> _ending = new(StringComparer.Ordinal);
     readonly AsyncAutoResetEvent _checkRequested = new(time);
 

@@ -53,8 +53,8 @@ public sealed class EventStreamTestClient : TestClient
     }
 
     /// <summary>
-    /// Asserts that the client has received no other event, and that the stream is open. The method does not wait for a
-    /// fixed time. The method waits until the server has sent all messages that the app published before this call.
+    /// Asserts that no further event has arrived, and that the stream is open. The method does not wait for a fixed
+    /// time. The method waits until the server has sent all messages that the app published before this call.
     /// </summary>
     /// <inheritdoc cref="RawTestClient.ReceiveNothingAsync" path="/remarks"/>
     /// <exception cref="BroadcastTestException">The client received an event, or the stream ended.</exception>

@@ -47,14 +47,13 @@ public sealed class RawTestClient : WebSocketTestClient
     }
 
     /// <summary>
-    /// Asserts that the client has received no other message, and that the connection is open. The method does not wait
-    /// for a fixed time. The method waits until the server has sent all messages that the app published before this
-    /// call.
+    /// Asserts that no further message has arrived, and that the connection is open. The method does not wait for a
+    /// fixed time. The method waits until the server has sent all messages that the app published before this call.
     /// </summary>
     /// <remarks>
     /// To wait until the server has handled the messages of other clients, first call
-    /// <see cref="WebSocketTestClient.PingAsync"/> of these clients. For this check, the server sends a marker message,
-    /// which the client discards. The metrics of the app count this message.
+    /// <see cref="WebSocketTestClient.PingAsync"/> of these clients. To find the end of the earlier messages, the
+    /// method publishes a marker message, which the client discards. The metrics of the app count the marker message.
     /// </remarks>
     /// <exception cref="BroadcastTestException">The client received a message, or the connection ended.</exception>
     public Task ReceiveNothingAsync() => CheckNothingReceivedAsync();

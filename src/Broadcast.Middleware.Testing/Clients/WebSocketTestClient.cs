@@ -113,7 +113,7 @@ public abstract class WebSocketTestClient : TestClient
         throw CreateClosedException($"The client expected {expected}");
     }
 
-    /// <summary>Asserts that the server has sent no other message, and that the connection is open.</summary>
+    /// <summary>Asserts that no further message has arrived, and that the connection is open.</summary>
     private protected async Task CheckNothingReceivedAsync()
     {
         await PingAsync();

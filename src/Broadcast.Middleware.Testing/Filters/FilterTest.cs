@@ -40,7 +40,7 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
     /// </param>
     /// <param name="messages">The texts that <see cref="ConnectContext.ReceiveAsync"/> returns.</param>
     /// <returns>
-    /// True if the filter called <c>next</c>, so the connection is in its home group. False if the filter refused the
+    /// True if the filter called <c>next</c>. The connection is then in its home group. False if the filter refused the
     /// connection.
     /// </returns>
     public async Task<bool> ConnectAsync(Action<HttpContext>? configure = null, params IEnumerable<string> messages)
@@ -67,14 +67,16 @@ public sealed class FilterTest(IBroadcastFilter filter, IServiceProvider? servic
     /// <summary>Sends a text message as the client.</summary>
     /// <param name="text">The text.</param>
     /// <returns>
-    /// True if the filter called <c>next</c>, so the message was published. False if the filter dropped the message.
+    /// True if the filter called <c>next</c>. The broadcaster has then recorded the publish. False if the filter
+    /// dropped the message.
     /// </returns>
     public Task<bool> SendAsync(string text) => SendAsync(Message.FromText(text));
 
     /// <summary>Sends a message as the client.</summary>
     /// <param name="message">The message.</param>
     /// <returns>
-    /// True if the filter called <c>next</c>, so the message was published. False if the filter dropped the message.
+    /// True if the filter called <c>next</c>. The broadcaster has then recorded the publish. False if the filter
+    /// dropped the message.
     /// </returns>
     public async Task<bool> SendAsync(Message message)
     {

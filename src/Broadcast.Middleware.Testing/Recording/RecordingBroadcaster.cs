@@ -8,7 +8,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>
-/// A broadcaster for unit tests. The broadcaster records each publish, join, leave and close, and has no clients.
+/// A broadcaster for unit tests. The broadcaster records each publish, join, leave, close and extended authentication,
+/// and has no clients.
 /// </summary>
 /// <remarks>
 /// Invalid arguments throw the same exceptions as in the app, because each call also goes to a real broadcast without

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>
 /// Parses an event stream as sections 9.2.5 and 9.2.6 of the HTML standard define. The parser fails on input that a
-/// browser ignores: unknown fields, bytes that are not UTF-8, and NUL in an ID.
+/// browser ignores, for example an unknown field or an event without data.
 /// </summary>
 sealed class EventParser
 {

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="backplane">The backplane.</param>
 /// <param name="groups">The groups of the cluster on this node.</param>
 /// <param name="remote">Owns the inbox of this node.</param>
-/// <param name="handler">Handles the requests of other nodes.</param>
+/// <param name="handler">Handles the messages to the inbox.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="logger">The logger.</param>
 sealed class ClusterReceiver(

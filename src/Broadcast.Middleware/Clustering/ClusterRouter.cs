@@ -117,7 +117,7 @@ sealed class ClusterRouter(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var names = recipients.Names;
-        // A member of more than one group receives the message once. The ID links the copies.
+        // A member of more than one group receives the message once. The copy ID links the copies.
         var bytes = Encode(message, recipients, names.Count > 1 ? CreateCopyId(message, names) : 0);
         // Publish to every group, even if one publish fails immediately.
         var publishes = names

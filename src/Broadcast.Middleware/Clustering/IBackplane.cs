@@ -31,8 +31,8 @@ public interface IBackplane
     void Start(IBackplaneReceiver receiver);
 
     /// <summary>
-    /// False if the backplane knows that the cluster is unreachable. The broadcast then refuses a client that needs a
-    /// new subscription, with status 503. Default: true.
+    /// False if the backplane knows that the cluster is unreachable. If a client then needs a new subscription, the
+    /// broadcast refuses the client with status 503. Default: true.
     /// </summary>
     bool IsReachable => true;
 

@@ -7,8 +7,8 @@ using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>Handles the requests of other nodes.</summary>
-/// <param name="remote">Sends the answers.</param>
+/// <summary>Handles the messages, requests and answers of other nodes.</summary>
+/// <param name="remote">Sends answers, and receives the answers to the requests of this node.</param>
 /// <param name="router">Delivers messages and commands on this node.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="presence">Sets the states of members.</param>

@@ -101,7 +101,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="recipients">The connection or the user.</param>
     /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
     /// <param name="isTransient">See <see cref="Message.IsTransient"/>.</param>
-    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <param name="cancellationToken">Cancels the call. Other nodes may still receive the message.</param>
     /// <returns>The number of nodes to which this node sent the message.</returns>
     /// <exception cref="BackplaneException">
     /// The cluster is unreachable. <see cref="BackplaneException.DeliverLocally"/> is true only if no other node

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Compression;
 /// depend on earlier messages. So the server can send the same bytes to every client.
 /// </summary>
 /// <remarks>
-/// The compression level is the fastest level. docs/reference/protocols.md compares its cost with the default level.
+/// The compression level is the fastest level. docs/reference/protocols.md compares its cost with the cost of the
+/// default level.
 /// </remarks>
 static class MessageDeflater
 {

@@ -105,8 +105,8 @@ sealed class MessageInflater : IResettable
     /// <summary>Decompresses the next bytes of the message.</summary>
     /// <remarks>
     /// After <see cref="InflateResult.NeedsSpace"/>, call this method again with the rest of the input and a larger
-    /// buffer, or refuse the message as too big. The method returns this result only if the message has at least one
-    /// more byte.
+    /// buffer, or refuse the message as too big. The method returns <see cref="InflateResult.NeedsSpace"/> only if the
+    /// message has at least one more byte.
     /// </remarks>
     /// <param name="input">The compressed bytes. The method removes the consumed bytes.</param>
     /// <param name="isLast">True if the message has no compressed bytes after this input.</param>

@@ -21,8 +21,8 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // These times are UTC ticks. After _expires has the value Ended, _expires never changes, because the server closes
-    // the connection.
+    // _expires and _nextRevalidation are UTC ticks. After _expires has the value Ended, _expires never changes, because
+    // the server closes the connection.
     long _expires;
     long _nextRevalidation;
     int _isChecking;

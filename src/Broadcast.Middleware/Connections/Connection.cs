@@ -42,8 +42,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
     int _endReason = NotEnding;
 
-    // The ticks of UTC at which the newest authentication of an extended connection expires. Zero if the app has not
-    // extended the authentication. The monitor does not store this time if the revalidator has accepted an expired
+    // The time at which the newest authentication of an extended connection expires, in UTC ticks. Zero if the app has
+    // not extended the authentication. The monitor does not store this time if the revalidator has accepted an expired
     // authentication, or if the expiration does not close connections.
     long _extendedUntil;
 
@@ -129,7 +129,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public List<Membership> JoinedGroups { get; } = new(2);
 
     /// <summary>
-    /// True after the connection has joined its home group. Disconnect filters run only for such a connection.
+    /// True after the connection has joined its home group and the group of all connections. If the value is false, the
+    /// server runs no disconnect filters for the connection.
     /// </summary>
     public bool WasOpened { get; private set; }
 
@@ -165,7 +166,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// </summary>
     public void Open(Sink sink) => Writer.Open(sink);
 
-    /// <summary>Records that the connection has joined its home group.</summary>
+    /// <summary>Records that the connection has joined its home group and the group of all connections.</summary>
     public void OnOpened()
     {
         lock (JoinedGroups)
@@ -191,7 +192,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     /// <summary>
     /// True if the app has extended the authentication. The request of a reconnect may contain an older authentication,
-    /// because its URL can still contain the first token. So the connection keeps the newer authentication.
+    /// because its URL can still contain the first access token. So the connection keeps the newer authentication.
     /// </summary>
     public bool IsExtended => Volatile.Read(ref _extendedUntil) != 0;
 
@@ -461,7 +462,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         if (Volatile.Read(ref _transport) is { } transport) AbortTransport(transport);
     }
 
-    /// <summary>Sets the reason why the connection ends. Only the first call has an effect.</summary>
+    /// <summary>
+    /// Sets the reason why the connection ends. Until a reconnect, only the first call has an effect.
+    /// </summary>
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
 
     /// <summary>
@@ -539,8 +542,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void OnHeartbeat()
     {
         _authentication?.OnHeartbeat();
-        // The timeout covers all messages that connect filters receive. So a client cannot stay connected by sending
-        // invalid messages.
+        // FirstMessageTimeout covers all messages that connect filters receive. So a client cannot stay connected by
+        // sending invalid messages.
         var isWaiting = _receiveState is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
             || (_receiveState == ReceiveState.Reading && !WasOpened);
         if (!isWaiting || !Format.SendsMessages) return;

@@ -160,8 +160,8 @@ sealed class ConnectionManager : IDisposable
     public async ValueTask<JoinResult> OpenAsync(
         Connection connection, Replay replay, SubscriptionFilter? filter = null)
     {
-        // The server does not read from the client yet. While the join waits for the cluster, only this token shows
-        // that the client is gone. Without a cluster, the join never waits, and the token would only cost memory.
+        // The server does not read from the client yet. While the join waits for the cluster, only the token ClientGone
+        // shows that the client is gone. Without a cluster, the join never waits, and the token would only cost memory.
         var clientGone = _observer is null ? CancellationToken.None : connection.ClientGone;
         // A connect filter may already have added the connection to its home group.
         var isInHomeGroup = connection.IsIn(connection.HomeGroup);
@@ -182,9 +182,9 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed. The normal
-    /// limits already count the connection of the client. So the manager counts these requests separately, with the
-    /// same maximum values.
+    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed, or
+    /// <see cref="RefusalReason.None"/>. The normal limits already count the connection of the client. So the manager
+    /// counts the requests of reconnecting clients separately, with the same maximum values.
     /// </summary>
     public RefusalReason BeginRecovery(ConnectionRequest request) =>
         _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
@@ -197,9 +197,10 @@ sealed class ConnectionManager : IDisposable
         _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>
-    /// Counts the request of a client that cannot reconnect, until the end of the close handshake. Returns the limit
-    /// that the request would exceed. The manager counts these requests separately, so that refused requests do not use
-    /// up the limits for clients that can reconnect.
+    /// Counts a request that the server refuses because the client cannot reconnect. Call <see cref="EndRefusal"/>
+    /// after the close handshake. Returns the limit that the request would exceed, or <see cref="RefusalReason.None"/>.
+    /// The manager counts refused requests separately, so that these requests do not use up the limits for clients that
+    /// can reconnect.
     /// </summary>
     public RefusalReason BeginRefusal(string? userId, IPAddress? address) =>
         _refusalLimits.Enter(userId, _limits.GetCountedAddress(address));
@@ -232,7 +233,7 @@ sealed class ConnectionManager : IDisposable
     /// </summary>
     /// <remarks>
     /// Invariant: this method holds the membership lock during the change. So a call of <see cref="Remove"/> before the
-    /// change prevents the change, and any later call uses the new user.
+    /// change prevents the change, and any later call of <see cref="Remove"/> uses the new user.
     /// </remarks>
     /// <param name="connection">The connection.</param>
     /// <param name="user">The user.</param>
@@ -267,8 +268,8 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Replaces the authentication of a connection. Returns false if the connection has another user, another URL, or
-    /// an expired authentication. The method also returns false if the connection is closing or has ended.
+    /// Replaces the authentication of a connection. Returns false if the connection has another user, another home
+    /// group, or an expired authentication. The method also returns false if the connection is closing or has ended.
     /// </summary>
     public bool TryExtendAuthentication(Connection connection, AuthenticationExtension extension)
     {

@@ -9,8 +9,8 @@ namespace Broadcast.Middleware.Connections;
 /// so that not all clients connect to another node at once. At the end, the drain aborts the remaining connections.
 /// </summary>
 /// <remarks>
-/// The host also waits for the drain. Kestrel waits for open requests, and the listener of this library waits for the
-/// connections that the requests handed over.
+/// The host waits for the drain, because the server stops only after all connections have ended. Kestrel waits for open
+/// requests, and the listener of this library waits for handed-over connections.
 /// </remarks>
 static class Drain
 {

@@ -57,7 +57,8 @@ sealed class ReconnectSession(
     }
 
     /// <summary>
-    /// Records that the client has received the token of the current transport. The previous token becomes invalid.
+    /// Records that the client has received the token of the current transport. The previous token becomes invalid,
+    /// unless a new request has claimed the connection.
     /// </summary>
     public void OnTransportConfirmed()
     {
@@ -79,7 +80,8 @@ sealed class ReconnectSession(
     /// newer claim replaces an older claim.
     /// </summary>
     /// <returns>
-    /// The new token. Null if the token is invalid, or if the request that serves the connection does not end in time.
+    /// The new token. Null if the token is invalid, if a newer claim replaces this claim, or if the connection ends.
+    /// Also null if the request that serves the connection does not end in time.
     /// </returns>
     public async Task<string?> ClaimAsync(string token)
     {

@@ -28,8 +28,8 @@ sealed class UserIds(Func<HttpContext, string?>? provide, BroadcastLogger logger
     }
 
     /// <summary>
-    /// Finds the ID of a user without a request. The provider of the app receives an empty <see cref="HttpContext"/>
-    /// with this user.
+    /// Finds the ID of a user when no request is available. The provider of the app receives an empty
+    /// <see cref="HttpContext"/> with this user.
     /// </summary>
     public string? Get(ClaimsPrincipal user) =>
         provide is null ? Find(user) : provide(new DefaultHttpContext { User = user });

@@ -28,7 +28,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     readonly LogReader _reader;
     readonly EndpointSettings _settings;
 
-    // Requests from other threads.
+    // Other threads write to these fields and then post the writer.
     Sink? _sink;
     TransportChange? _transportChange;
     ControlFrame? _controlFrame;
@@ -215,7 +215,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         }
 
         // The HTTP request must not end while a FrameSink still sends the close frame. An abort of the transport ends
-        // this write. Do not wait for other sinks, because the WebSocket of another server may ignore an abort.
+        // this write. Do not wait for other sinks, because another WebSocket implementation may ignore an abort.
         if (_state == WriterState.Closing && _sink is FrameSink) return;
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
@@ -223,7 +223,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         else if (_state == WriterState.Failed) FailRequests();
         else Flush();
 
-        // Check the backlog now. Without a later publish, the writer gets no other turn.
+        // Check the backlog now. Without a later publish, the writer may get no turn before the next heartbeat.
         if (IsWriting) CatchUpIfBehind();
     }
 
@@ -304,7 +304,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     /// <summary>
     /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
-    /// notices, messages, the position. After the last message, this method starts a requested close.
+    /// notices, messages, the position, the closing message of the protocol. Afterwards, this method starts a requested
+    /// close.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
@@ -562,7 +563,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         SetState(WriterState.Suspended);
         change.Completed.SetResult(true);
         // Since the last heartbeat, the reader may have read messages that the client does not need again. These
-        // messages must not count against the limit.
+        // messages must not count against the limit of unacknowledged bytes.
         _reader.Resend?.MoveBookmarks();
         EndRecoveryIfImpossible();
     }

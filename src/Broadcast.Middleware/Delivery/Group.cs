@@ -393,8 +393,8 @@ sealed class Group
         {
             Encoder = options.Encoder,
             Start = start,
-            // The range of offsets starts after the retained values. Otherwise, the range would include messages that
-            // newer values have replaced.
+            // FirstOffset is the offset of the first entry after the retained values. Otherwise, Cursor.Covers would
+            // also return true for messages that newer values have replaced.
             FirstOffset = start.Block.FirstOffset + (start.Block.IsRetained ? start.Block.Count : start.Index),
             Bookmark = bookmark,
             Filter = filter is null ? null : new CursorFilter(filter) { ReportedOffset = position.Offset },

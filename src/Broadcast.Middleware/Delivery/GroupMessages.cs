@@ -18,7 +18,7 @@ sealed class GroupMessages(
     sealed class Enumerator(GroupMessages messages, CancellationTokenSource? linked, CancellationToken token)
         : IAsyncEnumerator<ReceivedMessage>
     {
-        GroupReader? _reader; // Null before the first call and after the end.
+        GroupReader? _reader; // Null before the first read and after the end of the enumeration.
         ReceivedMessage _current;
         bool _isStarted; // Stays true after the end, so that the enumerator does not start again.
 

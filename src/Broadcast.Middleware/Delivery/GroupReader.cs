@@ -42,14 +42,15 @@ sealed class GroupReader(
     Group? _group;
     Cursor? _cursor;
 
-    // Requests from other threads.
+    // Threads other than the thread of the pump may write to these fields.
     volatile bool _isWaiting;
     volatile bool _isDisposed;
     Exception? _cancellation;
     long _lastSequence = long.MaxValue;
     bool _hasLeft;
 
-    // The thread of the pump changes these fields. The consumer uses these fields only while no wait is pending.
+    // While the consumer waits, only the thread of the pump uses these fields. Otherwise, only the consumer uses these
+    // fields.
     Block? _block;
     int _index, _end;
     bool _isTransient;

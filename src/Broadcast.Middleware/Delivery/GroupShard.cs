@@ -21,7 +21,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     public Pump Pump => pump;
 
-    /// <summary>The number of connections. The lock of the group guards this property.</summary>
+    /// <summary>The number of connections. The lock of the group guards writes to this property.</summary>
     public int Members { get; private set; }
 
     /// <summary>

@@ -46,22 +46,20 @@ sealed class Heartbeat : IDisposable
 
     /// <summary>The number of milliseconds since the creation of the heartbeat.</summary>
     /// <remarks>
-    /// The time since the start of the system clock would be a much larger number. A double stores a larger number with
+    /// The time since the start of the computer would be a much larger number. A double stores a larger number with
     /// less precision, so the result could be one millisecond too small. The heartbeat would then notice a timeout one
     /// beat late.
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
-    /// <summary>The number of writers whose connections have not joined the group of all connections.</summary>
+    /// <summary>The number of writers that the heartbeat posts directly, because a connect filter still runs.</summary>
     public int JoiningWriters => _joiningWriters.Count;
 
-    /// <summary>
-    /// Gives the writer a turn at each beat, until the connection has joined the group of all connections.
-    /// </summary>
+    /// <summary>Gives the writer a turn at each beat, until the call of <see cref="Remove"/>.</summary>
     public void Add(ConnectionWriter writer) => _joiningWriters.TryAdd(writer, 0);
 
     /// <summary>
-    /// Stops the direct posts of a writer, because its connection has joined the group of all connections or has ended.
+    /// Stops the direct posts of a writer, because the connect filters of its connection have completed.
     /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 

@@ -11,7 +11,7 @@ interface IWriterOwner
     string Id { get; }
 
     /// <summary>
-    /// True while the server reads nothing from the client. A client that seems silent may then still be alive.
+    /// True while the server may read nothing from the client. A client that seems silent may then still be alive.
     /// </summary>
     bool IsBusy { get; }
 

@@ -34,7 +34,8 @@ sealed class PendingWrite
     public long Acknowledged { get; set; }
 
     /// <summary>
-    /// The array from the array pool that the write sends. Null if the write sends bytes that belong to a log.
+    /// The array from the array pool that the write sends. Null if the write sends other bytes, for example bytes that
+    /// belong to a log.
     /// </summary>
     public byte[]? Buffer { get; set; }
 

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// Converts the messages of a <see cref="WebSocket"/> to unmasked frames, so that <see cref="MessageReader"/> can read
-/// from every implementation of WebSockets. For example, a test server has its own implementation.
+/// from every implementation of WebSockets. For example, the <c>TestServer</c> of ASP.NET Core has its own
+/// implementation.
 /// </summary>
 /// <remarks>
 /// Each received piece of a message becomes a fragment. The <see cref="WebSocket"/> itself answers pings.

@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Sends messages one by one through any <see cref="WebSocket"/>. For example, test servers have their own WebSocket
-/// classes.
+/// Sends messages one by one through any <see cref="WebSocket"/>, for example the WebSocket of the <c>TestServer</c> of
+/// ASP.NET Core.
 /// </summary>
 sealed class WebSocketSink(WebSocket webSocket) : Sink
 {

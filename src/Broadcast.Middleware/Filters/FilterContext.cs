@@ -63,7 +63,10 @@ public abstract class FilterContext
 
     /// <summary>Adds this connection to a group.</summary>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
-    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the join before it starts. In a cluster, the token also ends the wait for the backplane. The connection
+    /// then does not join.
+    /// </param>
     /// <returns>
     /// False if the connection has ended or is already a member, or if the registry refuses the join.
     /// </returns>
@@ -74,7 +77,10 @@ public abstract class FilterContext
     /// <summary>Adds this connection to a group and selects the history that the connection receives first.</summary>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
-    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the join before it starts. In a cluster, the token also ends the wait for the backplane. The connection
+    /// then does not join.
+    /// </param>
     /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, CancellationToken)" path="/exception"/>
     public ValueTask<JoinResult> JoinAsync(
         string group, Replay replay, CancellationToken cancellationToken = default) =>
@@ -88,7 +94,10 @@ public abstract class FilterContext
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="filter">The filter. Null accepts every message.</param>
-    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the join before it starts. In a cluster, the token also ends the wait for the backplane. The connection
+    /// then does not join.
+    /// </param>
     /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, CancellationToken)" path="/exception"/>
     public ValueTask<JoinResult> JoinAsync(
         string group, Replay replay, SubscriptionFilter? filter, CancellationToken cancellationToken = default) =>
@@ -118,9 +127,13 @@ public abstract class FilterContext
     /// messages counts the message.
     /// </remarks>
     /// <param name="message">The message.</param>
-    /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the wait. The server then does not send the message. For a message with a <see cref="Message.Id"/>, see
+    /// <see cref="IBroadcaster.PublishAsync"/>.
+    /// </param>
     /// <returns>
-    /// One recipient, or no recipient if the connection is closed or its client is gone.
+    /// One recipient. No recipient if the connection is closing or has ended, or if its client has disconnected and
+    /// cannot reconnect.
     /// </returns>
     /// <inheritdoc cref="IBroadcaster.PublishAsync" path="/exception"/>
     public ValueTask<PublishResult> ReplyAsync(Message message, CancellationToken cancellationToken = default) =>

@@ -14,7 +14,7 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>
     /// Maps the default broadcast to a URL. All clients of the same URL receive each other's messages. If the pattern
     /// has parameters, such as <c>/rooms/{room}</c>, each URL has its own group. A group exists while the group has
-    /// members or a history.
+    /// members or keeps messages.
     /// </summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">

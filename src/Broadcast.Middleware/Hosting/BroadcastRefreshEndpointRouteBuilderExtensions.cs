@@ -28,7 +28,7 @@ public static class BroadcastRefreshEndpointRouteBuilderExtensions
     /// <item>503: the node of the connection is unreachable.</item>
     /// </list>
     /// Call <c>RequireAuthorization</c> with the same policies and roles as for the URL of the connections. Otherwise,
-    /// a user that has lost a role could stay connected, so the app does not start.
+    /// the app does not start, because a user that has lost a role could stay connected.
     /// </remarks>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">

@@ -15,7 +15,7 @@ namespace Broadcast.Middleware.Hosting;
 /// </summary>
 /// <remarks>
 /// If the app has no hosted services, the connections close at once. The connections also close at once if the server
-/// is not a <see cref="DrainingServer"/>. Such a server may wait for its connections before the host stops the hosted
+/// is not a <see cref="DrainingServer"/>. Another server may wait for its connections before the host stops the hosted
 /// services.
 /// </remarks>
 sealed class DrainSchedule : IDisposable
@@ -30,7 +30,7 @@ sealed class DrainSchedule : IDisposable
     readonly List<ConnectionManager> _managers = [];
     ITimer? _latestStart;
 
-    // The shutdown timeout uses the system clock, like the host.
+    // The timers of these two sources use the system clock, because the host uses the system clock, too.
     readonly CancellationTokenSource _timedOut = new();
     readonly CancellationTokenSource _abandoned = new();
 

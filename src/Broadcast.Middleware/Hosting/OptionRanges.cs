@@ -12,7 +12,7 @@ static class OptionRanges
     static readonly TimeSpan OneHour = TimeSpan.FromHours(1);
     static readonly TimeSpan OneDay = TimeSpan.FromDays(1);
 
-    // Options of a broadcast and of an endpoint.
+    // The following options apply to broadcasts and endpoints.
     public static readonly NumberRange MaxMessageBytes = new(nameof(MaxMessageBytes), 1, OneGiB);
     public static readonly NumberRange MaxSmallFragments = new(nameof(MaxSmallFragments), 1, OneMiB);
     public static readonly NumberRange MaxMessagesPerSecond = new(nameof(MaxMessagesPerSecond), 1, 1_000_000);
@@ -27,7 +27,7 @@ static class OptionRanges
     public static readonly TimeRange EventStreamRetryDelay =
         new(nameof(EventStreamRetryDelay), TimeSpan.FromMilliseconds(100), OneHour);
 
-    // Options of a broadcast.
+    // The following options apply only to broadcasts.
     public static readonly NumberRange MaxConnections = new(nameof(MaxConnections), 1, int.MaxValue);
     public static readonly NumberRange MaxConnectionsPerUser = new(nameof(MaxConnectionsPerUser), 1, int.MaxValue);
     public static readonly NumberRange MaxConnectionsPerAddress =
@@ -48,7 +48,7 @@ static class OptionRanges
     public static readonly TimeRange RevalidationInterval = new(nameof(RevalidationInterval), OneSecond, OneDay, true);
     public static readonly TimeRange DrainTimeout = new(nameof(DrainTimeout), TimeSpan.Zero, OneHour);
 
-    // Options of a group.
+    // The following options apply to groups.
     public static readonly NumberRange HistoryMessages = new(nameof(HistoryMessages), 0, 10_000_000);
     public static readonly NumberRange HistoryBytes = new(nameof(HistoryBytes), OneKiB, OneGiB);
     public static readonly TimeRange HistoryAge = new(nameof(HistoryAge), OneSecond, TimeSpan.FromDays(30), true);

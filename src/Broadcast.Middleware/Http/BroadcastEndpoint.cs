@@ -79,9 +79,9 @@ sealed class BroadcastEndpoint
     public Task InvokeAsync(HttpContext context) => InvokeAsync(context, _handshake, AdmitAsync);
 
     /// <summary>
-    /// Answers a recovery that the app has refused with an HTTP error, such as 401. If the app has extended the
-    /// authentication of the connection, an anonymous client with a valid recovery token can recover. Otherwise, the
-    /// server completes the handshake and closes the WebSocket with close code 1008, so that the client opens a new
+    /// Answers a recovery that the app has refused with status 401 or 403. If the app has extended the authentication
+    /// of the connection, an anonymous client with a valid reconnection token can recover. Otherwise, the server
+    /// completes the handshake and closes the WebSocket with close code 1008, so that the client opens a new
     /// connection. If the request is not a recovery, the response keeps the HTTP error.
     /// </summary>
     public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
@@ -108,8 +108,8 @@ sealed class BroadcastEndpoint
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
 
         // If the server can upgrade requests, run the handshake of ASP.NET Core and then use the upgraded stream. This
-        // handshake replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test
-        // servers, have their own WebSocket implementation.
+        // handshake replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as the
+        // TestServer of ASP.NET Core, have their own WebSocket implementation.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
         if (!canUpgrade) return serve(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);
@@ -121,8 +121,8 @@ sealed class BroadcastEndpoint
         if (_connections.IsStopping || !IsWebSocket(context) || !_origins.Allows(context.Request)
             || ChooseProtocol(context.Request) is not { } protocol
             || !WebSocketHandler.IsRecovery(context.Request, protocol)) return Task.CompletedTask;
-        // The URL still contains the first token of the client. This token may have expired, although the app has
-        // extended the authentication of the connection.
+        // The URL may still contain the first access token of the client. This token may have expired, although the app
+        // has extended the authentication of the connection.
         var isUnauthenticated = context.Response.StatusCode == StatusCodes.Status401Unauthorized
             && context.Features.Get<IHttpAuthenticationFeature>()?.User is not { Identity.IsAuthenticated: true };
         context.Response.Clear();
@@ -210,8 +210,8 @@ sealed class BroadcastEndpoint
     }
 
     /// <summary>
-    /// False if the joins of a new connection would fail, because the cluster is unreachable. The server refuses such a
-    /// request before the handshake. Otherwise, the client would see an open connection that closes a few seconds
+    /// False if the joins of a new connection would fail, because the cluster is unreachable. The server then refuses
+    /// the request before the handshake. Otherwise, the client would see an open connection that closes a few seconds
     /// later.
     /// </summary>
     bool CanJoin(string group) => _groups.CanAcquire(group) && _groups.CanAcquire(GroupName.Everyone);

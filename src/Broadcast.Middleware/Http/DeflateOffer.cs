@@ -36,8 +36,8 @@ readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
     /// </summary>
     /// <remarks>
     /// The server skips an offer with an unknown, repeated or invalid parameter (RFC 7692, section 7.1). After a syntax
-    /// error, the server ignores the rest of this header. The server always asks the client to compress each message
-    /// independently. So the server needs no memory between messages.
+    /// error, the server ignores the rest of the header value. The server always asks the client to compress each
+    /// message independently. So the server needs no memory between messages.
     /// </remarks>
     /// <param name="headers">The values of <c>Sec-WebSocket-Extensions</c> in the request.</param>
     public static DeflateOffer? Accept(StringValues headers)

@@ -26,7 +26,9 @@ ref struct ExtensionReader(ReadOnlySpan<char> header)
         return IsValid;
     }
 
-    /// <summary>Reads the next parameter of the extension. The value of a parameter without a value is null.</summary>
+    /// <summary>
+    /// Reads the next parameter of the extension. If the parameter has no value, <paramref name="value"/> is null.
+    /// </summary>
     public bool TryReadParameter(out string name, out string? value)
     {
         (name, value) = ("", null);

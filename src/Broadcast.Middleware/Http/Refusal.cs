@@ -25,7 +25,8 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     readonly OriginWarnings _originWarnings = new(logger);
 
     /// <summary>
-    /// Answers a request that is not a WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
+    /// Answers a request that is not a valid WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section
+    /// 15.5.22).
     /// </summary>
     public Task WriteNotAWebSocketAsync(HttpContext context)
     {
@@ -101,7 +102,8 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     }
 
     /// <summary>
-    /// Answers a page of another origin. The server logs a warning for the first refusal of each origin.
+    /// Refuses the request of a page whose origin is not allowed. The server logs a warning for the first refusal of
+    /// each origin.
     /// </summary>
     public Task WriteOriginAsync(HttpContext context)
     {
@@ -113,8 +115,8 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     }
 
     /// <summary>
-    /// Answers a request. The operator of the app must fix the problem, but browsers do not show the problem. So the
-    /// server logs a warning for the first refusal with this problem.
+    /// Refuses a request because of a problem that the operator of the app must fix. Browsers do not show the problem.
+    /// So the server logs a warning for the first refusal with this problem.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="reason">The reason for the metric.</param>

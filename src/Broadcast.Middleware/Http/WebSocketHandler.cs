@@ -137,11 +137,10 @@ sealed class WebSocketHandler(
 
     /// <summary>
     /// Completes the handshake, if it is not complete, and closes the WebSocket. If too many refused clients already
-    /// wait, the method answers with an HTTP error. If the handshake is already complete, the method then aborts the
-    /// request instead.
+    /// wait, the method answers with an HTTP error, or aborts the request if the handshake is already complete.
     /// </summary>
     /// <param name="context">The request.</param>
-    /// <param name="userId">The user ID. Null if the app does not authorize the request.</param>
+    /// <param name="userId">The user ID. Null for an anonymous client or an unauthorized request.</param>
     /// <param name="address">The address of the client.</param>
     /// <param name="transport">The WebSocket.</param>
     /// <param name="protocol">The protocol of the client.</param>

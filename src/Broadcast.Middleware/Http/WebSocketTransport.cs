@@ -31,7 +31,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 
     HandedOverConnection? _connection;
     Stream? _upgraded;
-    WebSocket? _webSocket; // The WebSocket of a server that upgrades no requests, such as a test server.
+    WebSocket? _webSocket; // Not null if the server upgrades no requests, for example TestServer.
     MessageReader? _reader;
     bool _hasEnded;
     FrameCompression? _compression;

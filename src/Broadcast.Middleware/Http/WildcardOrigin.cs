@@ -27,8 +27,8 @@ sealed record WildcardOrigin(string Prefix, string Suffix)
         && IsSubdomain(origin.AsSpan(Prefix.Length, origin.Length - Prefix.Length - Suffix.Length));
 
     /// <summary>
-    /// Returns false if the text contains a character that cannot be part of a host name, such as the slash in
-    /// <c>evil.example/</c>.
+    /// Returns false if the text starts with a dot, or contains a character that cannot be part of a host name. For
+    /// example, <c>evil.example/</c> contains a slash.
     /// </summary>
     static bool IsSubdomain(ReadOnlySpan<char> text)
     {

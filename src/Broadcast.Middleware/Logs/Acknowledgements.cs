@@ -13,11 +13,11 @@ namespace Broadcast.Middleware.Logs;
 sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 {
     // The server cannot send some messages again, for example messages without a number. After the client has
-    // acknowledged this number or a higher number, the client has received all of these messages.
+    // acknowledged the number in this field or a higher number, the client has received all of these messages.
     long _safeFrom;
 
-    // The highest number of a message that is not transient. While a client has no transport, the client misses
-    // transient messages, and cannot acknowledge their numbers.
+    // The highest number that the server has sent for a message that is not transient. While a client has no transport,
+    // the client misses transient messages, and cannot acknowledge their numbers.
     long _highestStored;
 
     /// <summary>True while the cursors keep bookmarks.</summary>

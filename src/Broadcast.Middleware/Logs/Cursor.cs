@@ -342,7 +342,7 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the reader must still take the bytes of <see cref="TakeOpening"/>, also after the subscriber has left.
+    /// True if the reader must still take the bytes of <see cref="TakeOpening"/>, even after the subscriber has left.
     /// </summary>
     public bool HasOpening => _options is { HasOpening: true };
 
@@ -512,7 +512,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Sets the bookmark at the cursor. Returns false if the cursor is in a compacted block or at a gap.
+    /// Sets the bookmark at the cursor. Returns false if the cursor has no bookmark, is in a compacted block, or is at
+    /// a gap.
     /// </summary>
     public bool TrySetBookmark()
     {

@@ -15,7 +15,8 @@ sealed class CursorFilter(SubscriptionFilter filter)
     public SubscriptionFilter Filter => filter;
 
     /// <summary>
-    /// The offset of the last position that the client has received. Only event streams receive positions.
+    /// The offset of the last position that the client has received. Only formats with
+    /// <see cref="EntryEncoder.IncludesPosition"/> send positions.
     /// </summary>
     public long ReportedOffset { get; set; }
 

@@ -14,7 +14,7 @@ sealed class CursorOptions
     /// <summary>The first entry to read: its block and its index. Null for the end of the log.</summary>
     public (Block Block, int Index)? Start { get; set; }
 
-    /// <summary>The offset of the first message that the cursor reads.</summary>
+    /// <summary>The offset of the first message that the cursor reads after the retained values.</summary>
     public long FirstOffset { get; init; }
 
     /// <summary>The offset of the first message after the join. Earlier messages are history.</summary>

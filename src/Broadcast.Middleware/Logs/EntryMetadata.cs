@@ -32,9 +32,7 @@ sealed class EntryMetadata
     /// <summary>The connections that do not receive the entry. Null if every connection receives the entry.</summary>
     public ExcludedConnections? Excluded { get; }
 
-    /// <summary>
-    /// The client that sent the message. Null if the protocol of the client does not name the sender.
-    /// </summary>
+    /// <summary>The client that sent the message. Null if the app or a raw client sent the message.</summary>
     public MessageSender? Sender { get; }
 
     public bool IsJson { get; }

@@ -285,8 +285,8 @@ sealed class LogReader
                     return true;
                 }
 
-                // Read this property before the entries. If the value is false, the reader can find every message of
-                // the log up to the newest number.
+                // Read IsAppending before the entries. If the value is false, the reader can find every message of the
+                // log up to the newest number.
                 var isAppending = (cursor.IsTracked || Resend is not null) && cursor.IsAppending;
                 if (cursor.TryPeek(out var sequence))
                 {

@@ -177,8 +177,8 @@ sealed class MessageLog(
     }
 
     /// <summary>
-    /// Returns the newest entries, in the order of their offsets. With a history, these are entries of the history.
-    /// Otherwise, these are the entries that are still in memory.
+    /// Returns the newest entries, in the order of their offsets. With a history, the result contains entries of the
+    /// history. Otherwise, the result contains entries that are still in memory.
     /// </summary>
     /// <param name="max">The maximum number of entries.</param>
     public List<LogEntry> GetNewestLocked(int max)
@@ -323,7 +323,7 @@ sealed class MessageLog(
         full.Link(_tail);
         _olderBlocks.Enqueue((new(full), lastByte));
         _retention?.OnGrown(lastByte);
-        // The extra bytes leave room for one message of the maximum size.
+        // The extra bytes are for the frame header and the index item. So one message of the maximum size fits.
         var capacity = settings.CurrentCapacity + Frame.MaxHeaderSize + Block.EntrySize;
         // A reader keeps its current block and every later block in memory. So the unreachable blocks are always the
         // oldest blocks.

@@ -11,8 +11,8 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="budget">The limit for all logs of the broadcast together.</param>
 sealed class Retention(long maxBytes, RetentionBudget budget)
 {
-    // The size of the newest block and the previous block. The log may always retain these two blocks, even if all logs
-    // together exceed the budget.
+    // The maximum size of the newest block and the previous block together. The log may always retain these two blocks,
+    // even if all logs together exceed the budget.
     const long MinBytes = 128 * 1024;
 
     Block? _first;

@@ -4,7 +4,10 @@ namespace Broadcast.Middleware.Logs;
 /// Assigns sequence numbers to the messages of one broadcast, across all of its logs. A connection in several groups
 /// uses the numbers to read messages in the order in which they were published.
 /// </summary>
-/// <param name="timestamp">Returns the publish time for each message. Null if no listener measures latency.</param>
+/// <param name="timestamp">
+/// Returns the publish time for each message, or 0 if no listener measures latency. Null for a clock without publish
+/// times.
+/// </param>
 sealed class SequenceClock(Func<long>? timestamp = null)
 {
     long _last;

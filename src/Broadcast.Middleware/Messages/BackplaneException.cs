@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The exception that is thrown when the other nodes are unreachable, or when too many requests already wait for an
-/// answer.
+/// The exception that is thrown when the other nodes are unreachable or do not answer, or when too many requests
+/// already wait for an answer.
 /// </summary>
 public sealed class BackplaneException : Exception
 {

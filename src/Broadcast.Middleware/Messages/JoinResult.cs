@@ -21,8 +21,8 @@ public readonly struct JoinResult(bool joined, bool? recovered, Position? positi
 
     /// <summary>
     /// The position after which the connection receives every message. Null if the connection did not join. If the
-    /// connection receives retained values, the position is directly before the oldest of these values. Of the messages
-    /// before the replay, the connection then receives only the retained values: see
+    /// connection receives retained values, the position is directly before the oldest of these values. There is one
+    /// exception: between this position and the replay, the connection receives only the retained values. See
     /// <see cref="GroupOptions.RetainLatestPerKey"/>.
     /// </summary>
     public Position? Position { get; } = position;

@@ -6,8 +6,9 @@ namespace Broadcast.Middleware;
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
     /// <summary>
-    /// The position of the message in its group. Null if the message is transient or is not for exactly one group. If
-    /// the group had no members and did not store the message, the position is also null.
+    /// The position of the message in its group. Null for a transient message, and for a message to
+    /// <see cref="Recipients.Groups"/>, a user or a connection. Without a cluster, the position is also null if the
+    /// group had no members and did not store the message. If <see cref="IsLocalOnly"/> is true, the position is null.
     /// </summary>
     public Position? Position { get; } = position;
 
@@ -27,7 +28,7 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
 
     /// <summary>
     /// True if this publish had no effect, because an earlier publish has the same <see cref="Message.Id"/> and the
-    /// same recipients. <see cref="Position"/> is then the position of the first message, or null if the server does
+    /// same recipients. <see cref="Position"/> is then the position of the earlier message, or null if the server does
     /// not know this position. <see cref="LocalRecipients"/> is 0.
     /// </summary>
     public bool IsDuplicate { get; init; }

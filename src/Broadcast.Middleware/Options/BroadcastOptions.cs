@@ -72,10 +72,10 @@ public sealed class BroadcastOptions
     /// <summary>
     /// The origins whose pages may connect. Write an origin in the form that browsers send (RFC 6454, section 7):
     /// <c>https://example.com</c>. The server refuses pages of other origins with status 403. The server also allows
-    /// pages of the request's own host, and clients without an origin. This rule has two exceptions. If the request
-    /// uses https, a page of the same host must also use https. The server refuses a request for an event stream if the
-    /// browser reports a page of another site, but sends no origin. In the environment Development, the server also
-    /// allows pages of loopback hosts. <c>https://*.example.com</c> allows all subdomains, but not
+    /// pages of the request's own host, and clients without an origin. Each of these two rules has one exception. If
+    /// the request uses https, a page of the same host must also use https. The server refuses a request for an event
+    /// stream if the browser reports a page of another site, but sends no origin. In the environment Development, the
+    /// server also allows pages of loopback hosts. <c>https://*.example.com</c> allows all subdomains, but not
     /// <c>https://example.com</c>. <c>*</c> allows every page. You can write an international host in Unicode or in
     /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
@@ -213,8 +213,9 @@ public sealed class BroadcastOptions
     /// Clients may then also compress their messages. The server compresses a message once for all clients with the
     /// same protocol, compression window and value of this option. The server sends a message uncompressed if
     /// compression does not make the message smaller, or if the message sets <see cref="Message.DisableCompression"/>.
-    /// The server compresses neither the answers of a protocol nor event streams. Test servers do not support
-    /// compression. Null means no compression. Default: null. Range: 0 to 1,073,741,824.
+    /// The server compresses neither the answers of a protocol nor event streams. A server with its own WebSocket
+    /// implementation, such as the <c>TestServer</c> of ASP.NET Core, does not support compression. Null means no
+    /// compression. Default: null. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

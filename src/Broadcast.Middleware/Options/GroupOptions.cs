@@ -41,8 +41,8 @@ public sealed class GroupOptions
     /// <remarks>
     /// <para>
     /// A publish throws an <see cref="InvalidOperationException"/> if the message would exceed
-    /// <see cref="MaxRetainedKeys"/> or <see cref="MaxRetainedBytes"/>. No client then receives the message, and the
-    /// group keeps its other messages.
+    /// <see cref="MaxRetainedKeys"/> or <see cref="MaxRetainedBytes"/>. The group then drops the message, and keeps
+    /// its other messages.
     /// </para>
     /// <para>
     /// With a history, the connection receives the replay after the retained values, and receives no message twice.

@@ -20,8 +20,8 @@ public sealed class ReadOptions
     /// <see cref="SlowConsumer.SkipToLatest"/>, the reader receives a gap (<see cref="ReceivedMessage.IsGap"/>), and
     /// continues with the newest message. With <see cref="SlowConsumer.Conflate"/>, a reader that is behind skips
     /// messages that a newer message with the same key replaces. The skipped messages cause no gap. If the reader is
-    /// still too far behind, the enumeration throws an exception. After a failed recovery, a reader with
-    /// <c>SkipToLatest</c> or <c>Conflate</c> receives a gap first.
+    /// still too far behind, the enumeration throws a <see cref="MessagesMissedException"/>. After a failed recovery, a
+    /// reader with <c>SkipToLatest</c> or <c>Conflate</c> receives a gap first.
     /// </remarks>
     public SlowConsumer SlowConsumer { get; set; }
 }

@@ -36,7 +36,8 @@ sealed class FeedSnapshot
     /// <param name="sentVersion">The version of the last item that the subscriber has received.</param>
     /// <param name="maxBytes">The maximum size of the result. A result with a single item can be larger.</param>
     /// <param name="lastVersion">
-    /// The version of the last returned item. If no item is left, the value is the version of the snapshot.
+    /// The version of the last returned item. If no item remains after this call, the value is the version of the
+    /// snapshot.
     /// </param>
     /// <returns>The JSON of the items, separated by commas.</returns>
     public ReadOnlyMemory<byte> Take(long sentVersion, int maxBytes, out long lastVersion)

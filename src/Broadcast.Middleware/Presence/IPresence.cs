@@ -79,13 +79,17 @@ public interface IPresence
     /// The call copies the bytes. The maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
     /// </param>
     /// <param name="cancellationToken">
-    /// Cancels the call before it starts. In a cluster, the token also ends the wait for another node.
+    /// Cancels the call before it starts. If the connection is on another node, the token also ends the wait for that
+    /// node. That node may then still set the state.
     /// </param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
     /// <exception cref="ArgumentException">
     /// The ID is empty, the group name is invalid, or the state is too large.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. That node may still set the
+    /// state.
+    /// </exception>
     ValueTask<bool> SetStateAsync(
         string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken = default);
 
@@ -98,7 +102,7 @@ public interface IPresence
     /// watcher reads the next item, the watcher does not receive these changes.
     /// </remarks>
     /// <param name="group">The name of the group. The group may be empty.</param>
-    /// <param name="cancellationToken">Ends the watch.</param>
+    /// <param name="cancellationToken">Ends the watch with an <see cref="OperationCanceledException"/>.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="BackplaneException">
     /// The other nodes are unreachable when the watch starts. If nodes become unreachable later, the watch keeps their

@@ -48,7 +48,7 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
     bool _isReady = isReady;
     long _version;
     long _forgottenVersion;
-    FeedSnapshot? _snapshot; // Null if more than 1/16 of the items have changed.
+    FeedSnapshot? _snapshot; // Null if no snapshot is fresh: see IsFreshLocked.
 
     public bool HasSubscriptions
     {
@@ -77,8 +77,8 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
     }
 
     /// <summary>
-    /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Returns empty
-    /// memory if no change remains.
+    /// Returns the next message for a subscriber: a part of a snapshot, or the latest change of each member, oldest
+    /// change first. Returns empty memory if no change remains.
     /// </summary>
     /// <param name="subscription">The subscription.</param>
     /// <param name="maxBytes">The approximate maximum size. A single larger change still becomes a message.</param>

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// Sends the members of one group to the clients of a presence endpoint. One watch feeds all clients of this node.
+/// Sends the members of one group to the clients of a presence endpoint. All clients of this node share one watch.
 /// </summary>
 /// <param name="group">The name of the watched group.</param>
 /// <param name="presence">Provides the members.</param>

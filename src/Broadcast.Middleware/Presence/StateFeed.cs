@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// Sends the presence states of one group to subscribers. A protocol implements this class, because the protocol
+/// Sends the presence states of one group to subscribers. Each protocol has its own derived class, because the protocol
 /// defines the JSON.
 /// </summary>
 /// <param name="snapshotHead">See <see cref="MemberFeed"/>.</param>

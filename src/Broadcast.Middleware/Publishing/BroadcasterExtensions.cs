@@ -16,7 +16,10 @@ public static class BroadcasterExtensions
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
     /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
-    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. In a cluster, the token also ends the wait for the backplane. The
+    /// recipients may then still receive the message.
+    /// </param>
     [OverloadResolutionPriority(1)]
     public static ValueTask<PublishResult> PublishAsync(
         this IBroadcaster broadcaster,
@@ -37,7 +40,10 @@ public static class BroadcasterExtensions
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
     /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
-    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. In a cluster, the token also ends the wait for the backplane. The
+    /// recipients may then still receive the message.
+    /// </param>
     [OverloadResolutionPriority(1)]
     public static ValueTask<PublishResult> PublishAsync(
         this IBroadcaster broadcaster,
@@ -63,7 +69,10 @@ public static class BroadcasterExtensions
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
     /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
-    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. In a cluster, the token also ends the wait for the backplane. The
+    /// recipients may then still receive the message.
+    /// </param>
     /// <exception cref="NotSupportedException">
     /// The options contain no metadata for the type, or the serializer does not support the value.
     /// </exception>
@@ -88,7 +97,10 @@ public static class BroadcasterExtensions
     /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
     /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
-    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. In a cluster, the token also ends the wait for the backplane. The
+    /// recipients may then still receive the message.
+    /// </param>
     public static ValueTask<PublishResult> PublishAsync<T>(
         this IBroadcaster broadcaster,
         T value,

@@ -44,6 +44,9 @@ public interface IBroadcaster
     /// UTF-8, not valid JSON (<see cref="Message.IsJson"/>), or larger than
     /// <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </exception>
+    /// <exception cref="InvalidOperationException">
+    /// A group cannot retain the message, and drops the message: see <see cref="GroupOptions.RetainLatestPerKey"/>.
+    /// </exception>
     /// <exception cref="BackplaneException">
     /// The other nodes are unreachable. The recipients may still receive the message, but at most once.
     /// </exception>
@@ -90,7 +93,10 @@ public interface IBroadcaster
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
-    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the join before it starts. In a cluster, the token also ends the wait for the backplane or for the node
+    /// of the connection. If the connection is on another node, the join may then still take effect.
+    /// </param>
     /// <returns>
     /// False if the connection does not exist or is already a member, or if the registry refuses the join.
     /// </returns>
@@ -98,14 +104,20 @@ public interface IBroadcaster
     /// <exception cref="InvalidOperationException">
     /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. The join may still take effect
+    /// on that node.
+    /// </exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>Adds a connection to a group and selects the history that the connection receives first.</summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
-    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the join before it starts. In a cluster, the token also ends the wait for the backplane or for the node
+    /// of the connection. If the connection is on another node, the join may then still take effect.
+    /// </param>
     /// <returns>
     /// The result shows whether the connection joined and whether messages are missing. The result also contains the
     /// position of the join.
@@ -114,7 +126,10 @@ public interface IBroadcaster
     /// <exception cref="InvalidOperationException">
     /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. The join may still take effect
+    /// on that node.
+    /// </exception>
     ValueTask<JoinResult> JoinAsync(
         string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
@@ -129,7 +144,10 @@ public interface IBroadcaster
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="filter">The filter. Null accepts every message.</param>
-    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the join before it starts. In a cluster, the token also ends the wait for the backplane or for the node
+    /// of the connection. If the connection is on another node, the join may then still take effect.
+    /// </param>
     /// <returns>
     /// The result shows whether the connection joined and whether messages are missing. The result also contains the
     /// position of the join.
@@ -141,7 +159,10 @@ public interface IBroadcaster
     /// <exception cref="InvalidOperationException">
     /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. The join may still take effect
+    /// on that node.
+    /// </exception>
     ValueTask<JoinResult> JoinAsync(
         string connectionId,
         string group,
@@ -155,10 +176,16 @@ public interface IBroadcaster
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
-    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the call before it starts. If the connection is on another node, the token also ends the wait for that
+    /// node. The connection may then still leave the group.
+    /// </param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. The connection may still leave
+    /// the group.
+    /// </exception>
     ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -174,12 +201,18 @@ public interface IBroadcaster
     /// <param name="reason">
     /// A text for the developer of the client: at most 123 bytes of UTF-8. Null sends no reason.
     /// </param>
-    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the call before it starts. If the connection is on another node, the token also ends the wait for that
+    /// node. That node may then still close the connection.
+    /// </param>
     /// <returns>False if the connection does not exist.</returns>
     /// <exception cref="ArgumentException">
     /// The ID is empty, the close code is not allowed, or the reason is too long.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. That node may still close the
+    /// connection.
+    /// </exception>
     ValueTask<bool> CloseAsync(
         string connectionId,
         WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure,
@@ -204,14 +237,20 @@ public interface IBroadcaster
     /// The time at which the new authentication expires. The server then closes the connection with close code 1008:
     /// see <see cref="BroadcastOptions.CloseOnAuthenticationExpiration"/>. Null if the authentication never expires.
     /// </param>
-    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the call before it starts. If the connection is on another node, the token also ends the wait for that
+    /// node. That node may then still replace the authentication.
+    /// </param>
     /// <returns>
     /// False if the connection does not exist or has another user, or if its authentication has already expired.
     /// </returns>
     /// <exception cref="ArgumentException">
     /// The ID is empty, or the user is not authenticated or has no user ID.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. That node may still replace the
+    /// authentication.
+    /// </exception>
     ValueTask<bool> ExtendAuthenticationAsync(
         string connectionId,
         ClaimsPrincipal user,
@@ -223,9 +262,15 @@ public interface IBroadcaster
     /// earlier messages, and then the close code 1008. A client of the reliable protocol cannot recover.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
-    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the call before it starts. If the connection is on another node, the token also ends the wait for that
+    /// node. That node may then still close the connection.
+    /// </param>
     /// <returns>False if the connection does not exist.</returns>
     /// <exception cref="ArgumentException">The ID is empty.</exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable, or the node of the connection does not answer. That node may still close the
+    /// connection.
+    /// </exception>
     ValueTask<bool> EndAuthenticationAsync(string connectionId, CancellationToken cancellationToken = default);
 }

@@ -11,7 +11,7 @@ namespace Broadcast.Middleware.Publishing;
 /// <summary>Delivers messages and commands on this node.</summary>
 /// <param name="groups">The groups of this node.</param>
 /// <param name="connections">The connections of this node.</param>
-/// <param name="registry">Finds the connections of a user.</param>
+/// <param name="registry">Finds the connections of a user and the members of a group.</param>
 /// <param name="ids">The IDs of published messages.</param>
 /// <param name="idWindow">See <see cref="BroadcastOptions.MessageIdWindow"/>.</param>
 /// <param name="metrics">Counts published messages.</param>
@@ -95,7 +95,7 @@ sealed class LocalRouter(
 
     /// <summary>
     /// Claims the message ID in each group in which no earlier publish has used the ID, and returns these claims.
-    /// <paramref name="duplicate"/> is an earlier publish with this ID to one of the groups, or null.
+    /// <paramref name="duplicate"/> is the entry of an earlier publish with this ID to one of the groups, or null.
     /// </summary>
     List<(string Name, PublishedIds.Entry Entry)> ClaimLocked(
         RecipientsKind kind, IReadOnlyCollection<string> names, string id, out PublishedIds.Entry? duplicate)

@@ -6,7 +6,10 @@ namespace Broadcast.Middleware.Publishing;
 /// <summary>Describes a publish in the tags of a span.</summary>
 static class PublishSpan
 {
-    /// <summary>Adds the recipients and the ID of a message, but no names of users or connections.</summary>
+    /// <summary>
+    /// Adds the kind of the recipients, the name of a single group, and the message ID, but no ID of a user or a
+    /// connection.
+    /// </summary>
     public static void SetRecipients(Activity span, Recipients recipients, string? messageId) =>
         BroadcastTracing.SetRecipients(
             span,

@@ -84,7 +84,7 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
     readonly record struct Key(RecipientsKind Kind, string Name, string Id);
 
     /// <summary>Stores the expiration and the result of a publish with an ID.</summary>
-    /// <param name="expires">The time stamp at which the object forgets the ID.</param>
+    /// <param name="expires">The time stamp at which <see cref="PublishedIds"/> forgets the ID.</param>
     public sealed class Entry(long expires)
     {
         Position? _position;

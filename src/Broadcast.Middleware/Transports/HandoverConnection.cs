@@ -90,8 +90,8 @@ sealed class HandoverConnection
     public PipeWriter ClientOutput => _inlineWriter ?? _connection.Transport.Output;
 
     /// <summary>
-    /// Finds the connection of an HTTP/1.1 request. Returns null if the server has no such connection. Returns null if
-    /// middleware changes the bytes between the HTTP request and the socket, as TLS does.
+    /// Finds the connection of an HTTP/1.1 request. Returns null if the server does not hand over connections. Also
+    /// returns null if middleware changes the bytes between the HTTP request and the socket, as TLS does.
     /// </summary>
     public static HandoverConnection? Find(IFeatureCollection requestFeatures) =>
         requestFeatures.Get<HandoverConnection>() is { _options.HandsOver: true } connection

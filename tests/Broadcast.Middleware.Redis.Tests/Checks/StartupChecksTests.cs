@@ -17,7 +17,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [InlineData("noeviction", false)]
     [InlineData("volatile-ttl", true)]
     [InlineData("allkeys-lru", true)]
-    public async Task EvictionPolicy_OtherThanNoEviction_LogsWarning(string policy, bool isWarned)
+    public async Task EvictionPolicy_AnyPolicy_LogsWarningUnlessNoEviction(string policy, bool isWarned)
     {
         await using var connection = await Redis.ConnectAsync();
         await connection.GetServers()[0].ConfigSetAsync("maxmemory-policy", policy);
@@ -30,7 +30,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [Theory]
     [InlineData("-config", 0)]
     [InlineData("-config -info", 1)]
-    public async Task EvictionPolicy_ConfigAndInfoDenied_LogsWarning(string denied, int warnings)
+    public async Task EvictionPolicy_ConfigDenied_LogsWarningOnlyIfInfoIsDenied(string denied, int warnings)
     {
         await ExecuteAsync($"{AllPermissions} {denied}");
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
@@ -72,8 +72,8 @@ public sealed partial class StartupChecksTests : RedisTest
         var configuration = $"{Redis.Configuration},user=test,password=secret";
         var history = new GroupOptions { HistoryMessages = 100, HistoryAge = Timeout.InfiniteTimeSpan };
         var node = await StartNodeAsync(configuration);
-        // For a timeout with a fraction of a second, StackExchange.Redis uses other commands. So also test such a
-        // timeout.
+        // StackExchange.Redis sends different commands for a timeout with a fraction of a second. So also test a
+        // timeout of 14.5 seconds.
         var other = _log.StartNode(
             Nodes, configuration, static options => options.NodeTimeout = TimeSpan.FromSeconds(14.5));
         await node.SubscribeAsync(Group, history);

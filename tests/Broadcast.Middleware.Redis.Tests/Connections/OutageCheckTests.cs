@@ -11,7 +11,7 @@ public sealed class OutageCheckTests : RedisTest
     [Theory]
     [InlineData(WhenUnreachable.Local)]
     [InlineData(WhenUnreachable.Fail)]
-    public async Task Publish_BeforeFirstConnect_WaitsForTheConnect(WhenUnreachable whenUnreachable)
+    public async Task PublishAndMemberCount_BeforeFirstConnect_WaitForTheConnect(WhenUnreachable whenUnreachable)
     {
         await Redis.StartAsync();
         // With this time provider, no timeout of the node expires.
@@ -29,7 +29,7 @@ public sealed class OutageCheckTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_FirstConnectFails_IsDeliveredLocally()
+    public async Task Publish_FirstConnectFails_ThrowsWithDeliverLocally()
     {
         var node = StartNode(configure: static options =>
             (options.WhenUnreachable, options.PublishTimeout) = (WhenUnreachable.Local, TimeSpan.FromHours(1)));
@@ -39,7 +39,7 @@ public sealed class OutageCheckTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_MasterIsDownAndReplicaIsConnected_IsDeliveredLocally()
+    public async Task Publish_MasterIsDownAndReplicaIsConnected_ThrowsWithDeliverLocally()
     {
         await Redis.StartAsync();
         await using var replica = await RedisServer.StartReplicaAsync(Redis);

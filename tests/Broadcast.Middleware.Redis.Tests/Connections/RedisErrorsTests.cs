@@ -51,8 +51,8 @@ public sealed class RedisErrorsTests : RedisTest
             Assert.Contains(hint, error.Message, StringComparison.Ordinal);
         }
 
-        // A failed publish may still take effect. So wait until no batch is in flight. Then wait until Redis has
-        // processed all commands before this query.
+        // A failed publish may still take effect. So wait until no batch is in flight. Then send a query, because
+        // Redis processes the query after all earlier commands.
         await TestNode.EventuallyAsync(() => new(publisher.Outbox.IsIdle), "No batch is in flight.");
         await TestNode.TryAsync(() => publisher.Backplane.CountMembersAsync(Group, Token).AsTask());
         await ExecuteAsync(connection, fixCommands);
@@ -92,7 +92,7 @@ public sealed class RedisErrorsTests : RedisTest
         await Redis.StartAsync("--requirepass", "right");
         var node = StartNode(
             $"{Redis.Configuration},password=wrong", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
-        // During its first connection attempt, the node does not know the reason yet.
+        // During its first connection attempt, the node does not know yet that the password is wrong.
         await TestNode.EventuallyAsync(
             async () =>
             {

@@ -84,7 +84,7 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
     /// fails.
     /// </summary>
     [Fact]
-    public async Task Publish_WhenUnreachableIsLocal_CountsOnlyMessagesWithId()
+    public async Task Publish_WhenUnreachableIsLocal_CountsFailureOnlyForMessageWithId()
     {
         var backplane = _nodes.Create(
             $"127.0.0.1:{TestPorts.Allocate()}", static options => options.WhenUnreachable = WhenUnreachable.Local);

@@ -76,7 +76,7 @@ sealed class DeliveryChecker(bool redisForgets)
     List<GroupOrder> FindOrders(IEnumerable<(ReceivedSequence Sequence, bool ListensToEnd)> sequences)
     {
         var orders = new List<GroupOrder> { new() };
-        // The longest sequence contains most messages of an order, so add this sequence first.
+        // The longest sequence contains the most messages of an order, so add this sequence first.
         foreach (var (sequence, listensToEnd) in sequences.OrderByDescending(
             static item => item.Sequence.Messages.Length))
         {

@@ -78,7 +78,7 @@ public sealed class RandomDisconnectTests : RedisTest
             Assert.Equal(received.Length, received.Select(message => message.Text).Distinct().Count());
             foreach (var message in published.Where(message => message.Position.Offset <= received.Length))
                 Assert.Equal(message, received[message.Position.Offset - 1]);
-            // Each other received message belongs to a publish that failed.
+            // All other received messages belong to failed publishes.
             Assert.Empty(received
                 .Select(message => message.Text)
                 .Except(published.Select(message => message.Text))

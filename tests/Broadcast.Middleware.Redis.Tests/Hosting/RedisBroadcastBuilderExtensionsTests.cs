@@ -37,7 +37,7 @@ public sealed class RedisBroadcastBuilderExtensionsTests(SharedRedis redis)
     }
 
     [Fact]
-    public async Task AddRedis_WithConnectionOfTheApp_RetriesAndKeepsConnectionOpen()
+    public async Task AddRedis_ConnectionDelegateThrowsTwice_RetriesAndKeepsConnectionOpen()
     {
         await using var connection = await ConnectionMultiplexer.ConnectAsync(redis.Server.Configuration);
         var attempts = 0;

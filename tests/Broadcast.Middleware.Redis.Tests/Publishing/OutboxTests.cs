@@ -159,7 +159,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     /// <summary>
-    /// Cancels many large publishes. An app does this when its controllers pass RequestAborted and many clients
+    /// Cancels many large publishes. An app cancels its publishes if it passes RequestAborted and the clients
     /// disconnect.
     /// </summary>
     [Fact]

@@ -113,7 +113,7 @@ public sealed class EpochTests : RedisTest
         var start = await backplane.SubscribeAsync(Group, null, Token);
         await StartNode().PublishAsync(Group, "1");
         await receiver.Received.WaitAsync(TestNode.Patience, Token);
-        // Redis has acknowledged the second message, and has lost it before any node received it.
+        // Simulate a second message that Redis acknowledged, and then lost before any node received the message.
         Acknowledge(start.Position.Epoch, 2);
         await receiver.Lost.WaitAsync(TestNode.Patience, Token);
 
@@ -122,7 +122,7 @@ public sealed class EpochTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_AcknowledgedMessagesArrive_ReportsNoLoss()
+    public async Task Publish_ConcurrentlyOnTwoNodes_ReportsNoLoss()
     {
         var (first, second) = (StartNode(), StartNode());
         foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
@@ -162,8 +162,8 @@ public sealed class EpochTests : RedisTest
 
         for (var i = 6; i <= (publishesNext ? 10 : 15); i++)
             _ = UndeliveredMessage.PublishAsync(transaction, Keys, i, $"other {i}");
-        // The node expects the offset of this message, but the message follows another batch. The node receives the
-        // message in the same transaction, because a check could otherwise find the older state first.
+        // This message has the next offset that the node expects, but the previous batch is a different batch. Publish
+        // the message in the same transaction, because a check could otherwise find the older state first.
         if (publishesNext) _ = UndeliveredMessage.PublishAsync(transaction, Keys, 11, "next", channel: Keys.FullChannel);
         Assert.True(await transaction.ExecuteAsync());
         await first.WaitForLossAsync(Group);
@@ -196,7 +196,8 @@ public sealed class EpochTests : RedisTest
 
     /// <summary>
     /// Redis fails before it has replicated the batches of three nodes. The nodes send their batches again, and Redis
-    /// stores them in another order. The last batch has the same node, number and offset as before.
+    /// stores them in another order. The last batch has the same node, number and offset as before
+    /// the failure.
     /// </summary>
     [Fact]
     public async Task RedisRestore_SameBatchesInOtherOrder_ReportsLossAndStartsNewEpoch()

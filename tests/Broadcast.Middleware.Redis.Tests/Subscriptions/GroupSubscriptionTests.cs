@@ -42,7 +42,7 @@ public sealed class GroupSubscriptionTests : RedisTest
 
     /// <summary>The node misses more batches than one read of the stream returns. The next batch shows the gap.</summary>
     [Fact]
-    public async Task ManyMessagesAfterStreamExpires_LostOnChannel_AreDeliveredBeforeTheNext()
+    public async Task ManyMessagesAfterStreamExpires_LostOnChannel_AreDeliveredBeforeNextMessage()
     {
         var node = StartNode(configure: options => options.CheckInterval = TimeSpan.FromMinutes(1));
         await node.SubscribeAsync(Group);
@@ -62,7 +62,10 @@ public sealed class GroupSubscriptionTests : RedisTest
             node.GetReceived(Group).Select(received => received.Position.Offset));
     }
 
-    /// <summary>Such a message removes all earlier messages from the stream.</summary>
+    /// <summary>
+    /// A message larger than RepairBytes removes all earlier messages from the stream. The check must still find the
+    /// message.
+    /// </summary>
     [Fact]
     public async Task MessageLargerThanRepairBytes_LostOnChannel_IsFoundByCheck()
     {
@@ -82,8 +85,8 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     /// <summary>
-    /// An older version of this package stores no previous tag. So the node cannot prove that it has missed no other
-    /// batch.
+    /// An older version of the Redis backplane has published the batch without a previous tag. So the node cannot prove
+    /// that it has missed no other batch.
     /// </summary>
     [Fact]
     public async Task FirstMessageAfterStreamExpires_WithoutPreviousTag_ReportsLossInSameEpoch()
@@ -301,7 +304,7 @@ public sealed class GroupSubscriptionTests : RedisTest
 
     static async Task WaitForMessagesWithoutLossAsync(TestNode node, int count)
     {
-        // Without this condition, a loss would end the test only after a timeout.
+        // Wait also for a loss. Otherwise, a loss would end the test only after a timeout.
         await TestNode.EventuallyAsync(
             () => new(node.GetReceived(Group).Length >= count || node.GetLossCount(Group) > 0),
             "The node receives the messages or reports a loss.");

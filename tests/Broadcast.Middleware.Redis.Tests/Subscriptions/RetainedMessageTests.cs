@@ -83,7 +83,7 @@ public sealed class RetainedMessageTests : RedisTest
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
         await database.KeyDeleteAsync([Keys.Stream, Keys.Index]);
-        // Write the same state as the script writes for an epoch without a batch.
+        // Write the state that the script writes for an epoch without a batch.
         await database.HashSetAsync(Keys.State, [new("g", "-"), new("b", 0)]);
         await subscriber.SubscribeAsync(Group, Limits);
 

@@ -24,7 +24,7 @@ public sealed class LayerTests
         Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);
     }
 
-    /// <summary>The compilation of the library, which all tests share because compiling takes seconds. Each probe adds one file.</summary>
+    /// <summary>The compilation of the library. All tests share the compilation, because compiling takes seconds.</summary>
     static readonly Lazy<CSharpCompilation> _library = new(Compile);
 
     [Fact]

@@ -40,7 +40,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.PublishAsync("lost", Recipients.Group("/ws"), cancellationToken: Token).AsTask());
         await _app.Broadcaster.PublishAsync("to all", cancellationToken: Token);
         Assert.Equal("to all", (await bob.ReadFrameAsync()).Text);
-        // The cluster delivers a message before its publish returns, so the count can follow later.
+        // A client can receive a message before the server counts the message as published.
         await Eventually.True(() => meters.Sum(Meters.Published) >= 2);
         Assert.Equal(2, meters.Sum(Meters.Published));
     }
@@ -93,7 +93,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     /// Tests a join on another node. The caller gets the same exception as for a join on its own node.
     /// </summary>
     [Fact]
-    public async Task JoinOnOtherNode_Fails_ThrowsSameException()
+    public async Task JoinOnOtherNode_BackplaneFails_ThrowsBackplaneException()
     {
         var cluster = new InMemoryCluster();
         var unreachable = new FaultyBackplane(cluster.CreateNode());

@@ -65,8 +65,8 @@ public sealed class ClusterModelTests
             _nodes = [.. Enumerable.Range(0, _random.Next(2, 4)).Select(_ => _cluster.CreateNode())];
             _broadcasts = [.. _nodes.Select(node => new TestEngine(_random.Next(1, 3), backplane: node, configure: static options =>
             {
-                // All groups keep messages, so that the cluster keeps their epochs. A node gets the retained values that are
-                // older than the short history only from the cluster.
+                // All groups keep messages, so that the cluster keeps their epochs. Only the cluster can supply the
+                // retained values that are older than the short history.
                 foreach (var group in _groups)
                 {
                     options.Groups[group] = new()
@@ -270,7 +270,9 @@ public sealed class ClusterModelTests
             foreach (var broadcast in _broadcasts) broadcast.RunUntilIdle();
         }
 
-        /// <summary>Returns the newest message of each key, oldest first, if the group retains messages.</summary>
+        /// <summary>
+        /// Returns the retained message of each key, oldest first. A removed key has no retained message.
+        /// </summary>
         List<Entry> RetainedOf(string group)
         {
             if (!_retainingGroups.Contains(group)) return [];
@@ -311,7 +313,8 @@ public sealed class ClusterModelTests
         public void Expect(IEnumerable<int> numbers) => _expected.AddRange(numbers);
 
         /// <summary>
-        /// Records that the member received these messages. The member may skip a copy that it received through another group.
+        /// Asserts that the member received the replayed messages. The member may skip a copy that it received through
+        /// another group.
         /// </summary>
         public void ExpectAgain(IEnumerable<Entry> replayed)
         {

@@ -350,7 +350,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Message_TimestampOutOfRange_IsUnreadable()
+    public async Task Message_TimestampOutOfRange_NotifiesMembersOfLoss()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);

@@ -55,7 +55,7 @@ public sealed class ClusterTracingTests
     }
 
     [Fact]
-    public async Task PublishToUser_OfOtherNode_HasOneDeliverSpan()
+    public async Task PublishToUser_ConnectedToOtherNode_HasOneDeliverSpan()
     {
         using var recorder = new SpanRecorder();
         await using var one = await StartAsync(recorder);

@@ -53,7 +53,7 @@ public sealed class FilterNodesTests : IDisposable
     }
 
     [Fact]
-    public async Task Join_ConnectionOnOtherNodeWithDelegate_Throws()
+    public async Task Join_DelegateFilterForConnectionOnOtherNode_Throws()
     {
         var ann = await Listener.ConnectAsync(_one);
         var filter = SubscriptionFilter.FromDelegate(static _ => true);

@@ -8,7 +8,7 @@ public sealed class InMemoryClusterTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Group_WithoutNodesMembersAndMessages_IsRemoved()
+    public async Task Group_WithoutSubscriptionsMembersAndMessages_IsRemoved()
     {
         var (node, receiver) = Start();
         var history = new GroupOptions { HistoryMessages = 10, HistoryAge = TimeSpan.FromHours(1) };

@@ -67,7 +67,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task Inbox_LostBeforeSubscriptionAnswer_IsNotOpen()
+    public async Task Inbox_LostBeforeSubscriptionAnswer_OpensAfterNextSubscription()
     {
         _backplane.DefersInboxSubscription = true;
         var ann = await Listener.ConnectAsync(Node);

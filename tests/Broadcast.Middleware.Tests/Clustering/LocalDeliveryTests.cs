@@ -145,7 +145,7 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
     /// One of the two nodes has already received the message. So the call must not report a local delivery.
     /// </summary>
     [Fact]
-    public async Task PublishToConnection_OneNodeReachable_ThrowsWithoutLocalResult()
+    public async Task PublishToConnection_OneOfTwoNodesReachable_ThrowsWithoutLocalDelivery()
     {
         foreach (var node in (string[])["a", "b"]) _backplane.SetMember("\u0001connection:x", node, default);
         Fail("PublishAsync \u0001node:b");

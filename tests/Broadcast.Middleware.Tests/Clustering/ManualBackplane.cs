@@ -3,8 +3,8 @@ using System.Threading.Channels;
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// A backplane that completes subscriptions and delivers messages when the test asks for it. The backplane holds its
-/// lock while it calls the receiver, and detects violations of the contract.
+/// A backplane whose subscriptions and deliveries the test controls. The backplane holds its lock while it calls the
+/// receiver, and detects violations of the contract.
 /// </summary>
 sealed class ManualBackplane : IBackplane
 {

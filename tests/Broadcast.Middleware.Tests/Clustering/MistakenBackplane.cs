@@ -39,7 +39,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
             _ => Reported(position),
         };
 
-        // Deliver the message during the publish call.
+        // The inner backplane delivers the message during this call. OnMessage then drops the message.
         Position Noted()
         {
             _own.Add((group, -1));

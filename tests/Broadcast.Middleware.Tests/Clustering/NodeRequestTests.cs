@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests requests and answers with invalid data between nodes.</summary>
+/// <summary>Tests invalid requests and answers between nodes.</summary>
 public sealed class NodeRequestTests : IDisposable
 {
     const string Other = "other";

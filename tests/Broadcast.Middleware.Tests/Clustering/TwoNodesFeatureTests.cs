@@ -73,7 +73,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task Filter_AfterPublish_ReceivesClusterPosition()
+    public async Task MessageFilter_AfterPublish_ReceivesClusterPosition()
     {
         var positions = new System.Collections.Concurrent.ConcurrentQueue<Position?>();
         await using var one = await StartAsync(app => app.MapBroadcast("/ws").Use(async (context, next) =>

@@ -124,7 +124,7 @@ public sealed class TwoNodesTests
     public async Task Presence_OnTwoNodes_ListsMembersOfBothNodes()
     {
         // A watch polls the members of other nodes every second. The second node uses the system clock, so the test
-        // does not advance a clock.
+        // does not have to advance a clock.
         await using var one = await StartAsync();
         await using var two = await StartAsync(configure: static builder => builder.Services.AddSingleton(TimeProvider.System));
         var (here, there) = (one.Services.GetRequiredService<IPresence>(), two.Services.GetRequiredService<IPresence>());

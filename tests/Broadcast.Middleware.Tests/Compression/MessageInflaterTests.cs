@@ -48,12 +48,12 @@ public sealed class MessageInflaterTests
     [Theory]
     [InlineData("07")] // The block type 3 is reserved.
     [InlineData("00050000004865")] // The complement of the length is wrong.
-    [InlineData("FD0F00")] // A dynamic block with too many literal codes.
-    [InlineData("1F00")] // The reserved block type after a final block.
-    [InlineData("0300FE")] // The reserved block type in the next byte after a final block.
-    [InlineData("FA")] // Truncated inside a symbol.
-    [InlineData("F248CDC9")] // Truncated between two symbols.
-    [InlineData("000500FAFF4865")] // A block without compression is truncated.
+    [InlineData("FD0F00")] // The dynamic block has too many literal codes.
+    [InlineData("1F00")] // The block after the final block has the reserved type.
+    [InlineData("0300FE")] // The block after the final block starts in the next byte and has the reserved type.
+    [InlineData("FA")] // The message ends inside a symbol.
+    [InlineData("F248CDC9")] // The message ends between two symbols.
+    [InlineData("000500FAFF4865")] // The message ends inside a block without compression.
     [InlineData("F248CDC9C907")] // The header of the last block is missing.
     [InlineData("020600")] // The distance refers to bytes before the message.
     public void Inflate_CorruptBytes_ReturnsInvalid(string hex)

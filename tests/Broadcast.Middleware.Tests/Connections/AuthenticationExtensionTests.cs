@@ -67,7 +67,7 @@ public sealed class AuthenticationExtensionTests
     }
 
     [Fact]
-    public async Task Extend_InvalidArguments_Throws()
+    public async Task ExtendOrEnd_InvalidArgumentOrCanceledToken_Throws()
     {
         await using var app = await StartAsync();
         await Assert.ThrowsAnyAsync<ArgumentException>(async () => await app.Broadcaster.ExtendAuthenticationAsync("", CreateUser("ann"), null, Token));
@@ -110,7 +110,7 @@ public sealed class AuthenticationExtensionTests
     /// authentication again and again.
     /// </summary>
     [Fact]
-    public async Task Extend_WhileRevalidatorRefuses_DoesNotKeepConnectionOpen()
+    public async Task Extend_PendingRevalidatorThenReturnsFalse_DoesNotKeepConnectionOpen()
     {
         var answer = new TaskCompletionSource<bool>();
         var revalidator = new Revalidator { Answer = (_, _) => new(answer.Task) };

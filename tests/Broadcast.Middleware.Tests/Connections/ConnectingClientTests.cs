@@ -4,7 +4,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests that timeouts also apply to a connection whose connect filter still runs.</summary>
+/// <summary>Tests the timeouts and the heartbeat of a connection whose connect filter still runs.</summary>
 public sealed class ConnectingClientTests
 {
     readonly FakeTimeProvider _time = new();

@@ -110,7 +110,7 @@ public sealed class ConnectionAbortedTests
         AppStops,
     }
 
-    /// <summary>Observes the token of the only connection of an app.</summary>
+    /// <summary>Observes the <c>ConnectionAborted</c> token of the only connection of an app.</summary>
     sealed class Watch
     {
         readonly BroadcastApp _app;

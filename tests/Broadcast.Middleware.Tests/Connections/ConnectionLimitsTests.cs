@@ -24,7 +24,7 @@ public sealed class ConnectionLimitsTests
     }
 
     [Fact]
-    public void MaxConnectionsPerAddress_UnknownOrUnlimited_CountsNoAddress()
+    public void GetCountedAddress_UnknownAddressOrNoLimit_ReturnsNull()
     {
         Assert.Null(new ConnectionLimits(null, null, maxPerAddress: 1).GetCountedAddress(null));
         Assert.Null(new ConnectionLimits(null, null, null).GetCountedAddress(IPAddress.Loopback));

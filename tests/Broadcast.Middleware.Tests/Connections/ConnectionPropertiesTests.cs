@@ -8,7 +8,8 @@ using Microsoft.AspNetCore.Http.Features.Authentication;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>
-/// Tests the properties of a connection after the server has reused the request object of the connection.
+/// Tests the properties of a connection. The properties must stay readable after the server has reused the request
+/// object.
 /// </summary>
 public sealed class ConnectionPropertiesTests
 {

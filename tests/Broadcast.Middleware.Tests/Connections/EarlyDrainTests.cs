@@ -7,7 +7,9 @@ namespace Broadcast.Middleware.Tests.Connections;
 
 public sealed class EarlyDrainTests
 {
-    /// <summary>Tests that the drain also closes an admitted connection that has not joined its group yet.</summary>
+    /// <summary>
+    /// Tests that the drain also closes an admitted connection that has not joined its home group yet.
+    /// </summary>
     [Fact]
     public async Task Drain_ConnectFilterStillRuns_ClosesConnectionWithCode1001()
     {

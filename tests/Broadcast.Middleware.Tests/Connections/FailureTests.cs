@@ -5,7 +5,10 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests exceptions from app code. Such an exception ends only its own connection, and the server logs it once.</summary>
+/// <summary>
+/// Tests exceptions from app code. Such an exception ends at most the connection of the failed call, and the server
+/// logs the exception once.
+/// </summary>
 public sealed class FailureTests
 {
     const string Boom = "boom";

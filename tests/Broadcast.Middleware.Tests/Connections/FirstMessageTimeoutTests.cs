@@ -76,7 +76,9 @@ public sealed class FirstMessageTimeoutTests
         Assert.Equal(EndReason.FirstMessageTimeout, connection.EndReason);
     }
 
-    /// <summary>The client of an event stream cannot send a message.</summary>
+    /// <summary>
+    /// The client of an event stream cannot send a message. So the timeout does not apply to event streams.
+    /// </summary>
     [Theory]
     [InlineData("before the join")]
     [InlineData("after the join")]

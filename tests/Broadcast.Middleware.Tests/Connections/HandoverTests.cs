@@ -43,7 +43,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Claim_WhileAnotherReconnectResumes_AbortsThatReconnect()
+    public async Task Claim_BeforeEarlierReconnectResumes_AbortsEarlierReconnect()
     {
         using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
@@ -131,7 +131,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task OldReconnectionToken_BeforeFirstAcknowledgement_StaysValid()
+    public async Task OldReconnectionToken_UntilFirstAcknowledgement_StaysValid()
     {
         using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);

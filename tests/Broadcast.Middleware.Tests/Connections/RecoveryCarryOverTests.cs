@@ -28,7 +28,7 @@ public sealed class RecoveryCarryOverTests
         }
 
         Assert.Equal(0, revalidator.Asked);
-        // The client connected 65 seconds ago, and its last reconnect was 15 seconds ago.
+        // After this step, the first connect was 65 seconds ago, and the last reconnect was 15 seconds ago.
         _clock.Advance(TimeSpan.FromSeconds(15));
 
         Assert.Equal(1008, await client.Transport.ClosedWithAsync());

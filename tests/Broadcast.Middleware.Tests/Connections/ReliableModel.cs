@@ -90,7 +90,7 @@ sealed class ReliableModel : IDisposable
     /// <summary>The number of transient messages that clients received.</summary>
     public int Transient => _peers.Sum(peer => peer.Client.Got.Count(peer.Transient.ContainsKey));
 
-    /// <summary>The number of transient messages that clients missed while they were disconnected.</summary>
+    /// <summary>The number of transient messages that clients did not receive.</summary>
     public int MissedTransient => _peers.Sum(peer => peer.Transient.Keys.Except(peer.Client.Got).Count());
 
     /// <summary>The number of retained values that clients received when they joined.</summary>
@@ -448,7 +448,10 @@ sealed class ReliableModel : IDisposable
 
         public long Acknowledged { get; set; }
 
-        /// <summary>The ID that the client must acknowledge before the server can resend all other messages.</summary>
+        /// <summary>
+        /// After the client receives messages without IDs, it can recover only after it has acknowledged this ID or a
+        /// later ID.
+        /// </summary>
         public long SafeFrom { get; private set; }
 
         public bool Receives(string group, int id) => Groups.Contains(group) && Filters[group].Accepts(id);
@@ -474,7 +477,7 @@ sealed class ReliableModel : IDisposable
                 Assert.Null(ReliableReceiver.Parse(frames.Span, (number, id, isAnswer) =>
                 {
                     count++;
-                    // A frame without an ID is a reply, or it belongs to the history of a group that the client joined late.
+                    // A frame without an ID is a reply or a message that a join replays.
                     if (id is null && !isAnswer)
                     {
                         Assert.Contains(number, Replays);

@@ -50,7 +50,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_ReturnsFalse_ClosesWithCode1008()
+    public async Task Revalidator_ReturnsFalse_ClosesOnlyThatConnectionWithCode1008()
     {
         var revalidator = new Revalidator { HoldsAnswers = true };
         await using var app = await StartAsync(revalidator);
@@ -82,7 +82,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_AuthenticationExpires_CanKeepConnectionOpen()
+    public async Task Revalidator_ReturnsTrueOnAuthenticationExpiration_KeepsConnectionOpen()
     {
         var revalidator = new Revalidator();
         await using var app = await StartAsync(revalidator, options => options.RevalidationInterval = Timeout.InfiniteTimeSpan);

@@ -142,7 +142,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_PrincipalRejectedByOverriddenMethod_ClosesConnectionWith1008()
+    public async Task Cookie_PrincipalRejectedByOverriddenMethod_ClosesConnectionWithCode1008()
     {
         var events = new RejectingEvents();
         await using var app = await StartAsync(cookie => cookie.Events = events);
@@ -158,7 +158,9 @@ public sealed class SlidingCookieTests : IDisposable
         Assert.Equal(1008, await client.ClosedWithAsync());
     }
 
-    /// <summary>Two requests renew one cookie at the same time. The browser keeps one of the two new cookies.</summary>
+    /// <summary>
+    /// Two requests with the same old cookie renew the cookie. The browser keeps one of the two new cookies.
+    /// </summary>
     [Theory]
     [InlineData(0)]
     [InlineData(1)]

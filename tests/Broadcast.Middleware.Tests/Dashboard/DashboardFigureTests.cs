@@ -139,7 +139,7 @@ public sealed class DashboardFigureTests
         await Stall.FillAsync(app, meters, id);
         await app.Broadcaster.PublishAsync(new byte[100_000], Recipients.Connection(id), cancellationToken: Token);
         await app.Broadcaster.PublishAsync(new byte[1], Recipients.Connection(id), cancellationToken: Token);
-        // An earlier sample may show the client before the server has published the last messages.
+        // The first sample may show the client without a backlog, because the server has not published the last messages yet.
         var sample = await viewer.ReadSampleAsync(static sample =>
             sample.GetProperty("slow").EnumerateArray().Any(static client => client.GetProperty("backlog").GetInt64() > 0));
         var client = Assert.Single(sample.GetProperty("slow").EnumerateArray());

@@ -2,7 +2,10 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests the order of messages and frames when the pump of a connection runs late, as on a busy server.</summary>
+/// <summary>
+/// Tests the writer of a connection: the order of messages when the pump runs late, control frames, and the size of
+/// writes.
+/// </summary>
 public sealed class ConnectionWriterTests
 {
     static readonly byte[] Pong = [0x8A, 0];

@@ -144,9 +144,9 @@ public sealed class GroupReaderTests
     }
 
     [Theory]
-    [InlineData(true, 1)] // Trimmed from the history.
-    [InlineData(true, 9)] // Ahead of the newest message.
-    [InlineData(false, 4)] // From another group or epoch.
+    [InlineData(true, 1)] // The next message was trimmed from the history.
+    [InlineData(true, 9)] // The position is after the newest message.
+    [InlineData(false, 4)] // The position belongs to another group or epoch.
     public async Task Read_ImpossibleRecovery_ThrowsOrStartsWithGap(bool isOwnEpoch, long offset)
     {
         using var engine = Start(options => options.Groups[Group] = new() { HistoryMessages = 3, ReplayOnJoin = 1 });
@@ -254,7 +254,10 @@ public sealed class GroupReaderTests
             await engine.PublishAsync(Message.FromText($"{key} {value}") with { Key = key }, _members);
     }
 
-    /// <summary>The setting of a group must not make a reader skip messages, because the code of the reader may not expect gaps.</summary>
+    /// <summary>
+    /// The setting of a group must not make a reader skip messages, because the reading code may be unable to handle
+    /// gaps.
+    /// </summary>
     [Fact]
     public async Task Read_GroupWithSkipToLatest_ThrowsWhenTooFarBehind()
     {

@@ -8,7 +8,7 @@ public sealed class LaggingClientTests
     {
         const int Backlog = 256 * 1024, Size = 32 * 1024;
         var token = TestContext.Current.CancellationToken;
-        // The client reads through small buffers, which can take longer than SendTimeout. BroadcastApp therefore disables SendTimeout.
+        // With small buffers, a write can take longer than SendTimeout. By default, BroadcastApp disables SendTimeout.
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = Backlog);
         using var meters = new Meters(app);
         await using var slow = await Stall.OpenAsync(app);

@@ -137,7 +137,9 @@ public sealed class MessageReaderTests
             await ItemsAsync(InPieces(bytes, piece), maxBytes: 100, reportsLength: true, decompresses: true));
     }
 
-    /// <summary>Empty blocks have no content. So the limit for the decompressed size never applies to such a message.</summary>
+    /// <summary>
+    /// Empty blocks have no content. So the limit for the decompressed size never applies to a message of empty blocks.
+    /// </summary>
     [Fact]
     public async Task Take_CompressedMessageOfEmptyBlocks_IsTooBig()
     {

@@ -110,7 +110,7 @@ sealed class RecoveryModel : IDisposable
                 Join(client, b, size);
                 break;
             case RecoveryStep.Connect when client.Membership is null:
-                // The server sends the pending messages of the last membership before the replay.
+                // Let the server send the pending messages of the last membership before the replay.
                 Drain(client);
                 Join(client, b, size);
                 break;

@@ -47,7 +47,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Join_TransientMessageWithKey_KeepsRetainedMessage()
+    public void TransientMessage_WithRetainedKey_KeepsRetainedMessage()
     {
         using var broadcast = Start();
         var member = new Listener(broadcast);
@@ -128,7 +128,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Join_MessageToSeveralGroups_IsRetainedInEachGroup()
+    public void PublishToSeveralGroups_MessageWithKey_IsRetainedInEachGroup()
     {
         using var broadcast = Start();
         broadcast.Publish(new(Payload.Make(1, 4), MessageType.Binary) { Key = "a" }, Recipients.Groups(Name, Name + "2"));
@@ -161,7 +161,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Join_SnapshotAboveLimit_IsSharedOnlyWithinAgeOfLimit()
+    public void Join_SnapshotAboveMaxRetainedBytes_IsSharedUntilLaterBytesExceedEighthOfLimit()
     {
         // In a cluster, the values can exceed the limit. The log keeps only one eighth of the limit for an older snapshot.
         var limits = new GroupOptions { RetainLatestPerKey = true, MaxRetainedBytes = 8 * 1024 };

@@ -33,7 +33,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2"];
 
-    // The histories keep all messages, so that a member that joins at the end can check all messages.
+    // The histories keep all messages, so that a member that joins at the end receives all messages.
     readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options => options.Groups["/h*"] = new()
     {
         HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan,

@@ -31,7 +31,7 @@ public sealed class SkipToLatestTests
         Assert.True(missing > 0, "No message was skipped.");
         Assert.Equal(missing, meters.Sum(Meters.Dropped));
         Assert.Equal(missing, meters.ByReason(Meters.Dropped)["slow_consumer"]);
-        // Each skip drops a whole backlog, so there are few skips.
+        // Each skip drops a whole backlog, so the client sees few gaps.
         Assert.InRange(got.Zip(got.Skip(1)).Count(pair => pair.Second > pair.First + 1), 1, 1 + (Messages * Size / (512 * 1024)));
         Assert.Equal(2, app.Registry.Count);
         await slow.AssertOpenAsync();

@@ -97,7 +97,8 @@ public sealed class SlowReplayTests
     public void Log_WithReaderOfFreshOrSharedSnapshot_KeepsFullBacklog(bool isShared)
     {
         const int Keys = 64, LargeSize = 16 * 1024, LargeBacklog = 128 * 1024;
-        // The snapshot has 1 MiB. So the group can publish 7 of these messages before a new member needs a new snapshot.
+        // The snapshot has 1 MiB. So the group can publish 7 messages of LargeSize before a new member needs a new
+        // snapshot.
         const int Later = 7, MostThatWait = (LargeBacklog / (LargeSize + 4 + Block.EntrySize)) + 1;
         using var broadcast = new TestEngine(
             maxBacklog: LargeBacklog, configure: options => options.Groups["/g"] = new() { RetainLatestPerKey = true, MaxRetainedBytes = 2 << 20 });

@@ -183,8 +183,8 @@ public sealed class StressTests
             {
                 for (var n = 0; n < rounds; n++)
                 {
-                    // Four threads share two group names. Each thread creates and removes its group repeatedly, often
-                    // at the same time as another thread.
+                    // Four threads join and leave two groups repeatedly. So the server creates and removes a group,
+                    // often while another thread uses the group.
                     var name = _names[random.Next(2)];
                     Assert.True(Now(engine.JoinAsync(connection.Id, name, default)));
                     if (n % 2 == 0) Assert.InRange(publisher.Publish(name).Recipients, 1, 4);

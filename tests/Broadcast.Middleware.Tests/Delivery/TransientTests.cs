@@ -85,7 +85,9 @@ public sealed class TransientTests
         Assert.False(broadcast.Clock.HasTransientLogs);
     }
 
-    /// <summary>The first transient message must also reach a member whose write is pending, in the right order.</summary>
+    /// <summary>
+    /// A member whose write is pending must also receive the first transient message in the right order.
+    /// </summary>
     [Fact]
     public void FirstTransientMessage_MemberHasPendingWrite_AllMessagesArriveInOrder()
     {
@@ -125,7 +127,7 @@ public sealed class TransientTests
     }
 
     [Fact]
-    public void Publish_ToSeveralGroups_ReachesEachMemberOnceInOrder()
+    public void Publish_TransientAndStoredToSeveralGroups_ReachEachMemberOnceInOrder()
     {
         using var broadcast = new TestEngine();
         var both = Join(broadcast);
@@ -192,7 +194,7 @@ public sealed class TransientTests
 
     /// <summary>A member that never reads must not keep all transient messages in memory.</summary>
     [Fact]
-    public void Publish_StalledMember_KeepsBoundedMemory()
+    public void PublishTransient_StalledMember_KeepsBoundedMemory()
     {
         using var broadcast = new TestEngine(maxBacklog: 100_000, configure: static options => options.SendTimeout = Timeout.InfiniteTimeSpan);
         var stalled = Join(broadcast);

@@ -108,8 +108,8 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     /// <summary>
-    /// After its first disconnect, the client acknowledges all messages. The client then disconnects again before the
-    /// server resends these messages.
+    /// After its first disconnect, the client acknowledges all messages. After two reconnects, the server must not have
+    /// resent the acknowledged messages.
     /// </summary>
     [Fact]
     public void Acknowledgement_BeforeResend_PreventsResend()

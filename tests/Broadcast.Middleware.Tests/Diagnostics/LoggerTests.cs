@@ -54,7 +54,7 @@ public sealed class LoggerTests
         await using (var client = await RawClient.ConnectAsync(app))
             Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}{new string('x', 300)}", headers)).Status);
 
-        // The server accepts these handshakes. Then each client ends its connection in another way.
+        // The server accepts these handshakes. Then each client ends its connection in a different way.
         await EndAsync(ClientFrame.OfText(Distinctive), ClientFrame.OfClose(4000, Distinctive));
         await EndAsync(ClientFrame.OfText($"fail {Distinctive}"));
         await EndAsync(ClientFrame.OfText(Distinctive + new string('x', 1_000)));

@@ -133,7 +133,7 @@ public sealed class MetricsTests
 
                 // The idle time starts at the first heartbeat, or at the second heartbeat if the server starts its read late.
                 Assert.InRange(beats, 5, 6);
-                // The client does not answer the ping. The server sends no other ping and disconnects the client after KeepAliveTimeout.
+                // The client does not answer the ping. The server sends no second ping and disconnects the client after KeepAliveTimeout.
                 for (var more = 0; more < 3; more++) await BeatAsync(app);
                 Assert.NotEqual(EndReason.KeepAliveTimeout, connection.EndReason);
                 await BeatAsync(app);
@@ -374,7 +374,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task MeterListener_Throws_ServerWorksAsWithoutListener()
+    public async Task MeterListener_CallbackThrows_ServerStillServesClients()
     {
         var ended = 0;
         await using var app = await BroadcastApp.StartAsync(

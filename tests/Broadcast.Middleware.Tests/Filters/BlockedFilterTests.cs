@@ -9,10 +9,10 @@ namespace Broadcast.Middleware.Tests.Filters;
 /// <summary>Tests that a blocked filter blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
-    // The value of DrainTimeout. The server sends a close frame to a busy client after three quarters of this timeout.
+    // The tests set DrainTimeout to this value. The server sends a close frame to a busy client after three quarters of DrainTimeout.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
-    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // This limit is long enough for a busy machine, but shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);

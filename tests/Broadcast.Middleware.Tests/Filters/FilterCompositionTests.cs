@@ -61,7 +61,7 @@ public sealed class FilterCompositionTests
     }
 
     [Fact]
-    public async Task ConnectFilter_SlowAfterNext_KeepsHealthyPeerConnected()
+    public async Task ConnectFilter_SlowAfterNext_ResponsiveClientStaysConnected()
     {
         var time = new FakeTimeProvider();
         var release = new TaskCompletionSource();

@@ -111,7 +111,7 @@ public sealed class FilterContextTests
     }
 
     [Fact]
-    public async Task EventAndResult_ConstructedContext_CanBeSet()
+    public async Task MessageContext_Constructed_HasEventAndResultOfNext()
     {
         var context = new MessageContext(_connection, _broadcaster, Message.FromText("x"), eventName: "typing");
         Assert.Equal("typing", context.Event);

@@ -120,7 +120,7 @@ public sealed class EndpointOptionsTests
         await using var skips = await RawClient.OpenAsync(app, Own, Stall.SmallWindow);
         await using var closes = await RawClient.OpenAsync(app, Other, Stall.SmallWindow);
 
-        // Neither client reads. The server closes only the client of /ws, because /own sets another SlowConsumer.
+        // Neither client reads. The server closes only the client of /ws, because /own sets a different SlowConsumer.
         await PublishUntilTooSlowAsync(app, Other, Recipients.All);
         await PublishAsync(app, Recipients.All, last: true);
 

@@ -191,7 +191,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task Filter_OfEndpointWithMissingService_IsRejectedWithPattern()
+    public async Task FilterOfEndpoint_ServiceMissing_IsRejectedWithPattern()
     {
         var error = await GetErrorAsync<InvalidOperationException>(map: app => app.MapBroadcast("/ws").Use<NeedyFilter>());
         Assert.Equal(
@@ -202,7 +202,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task Filter_OfBroadcastWithFailingConstructor_IsRejectedWithPattern()
+    public async Task FilterOfBroadcast_ConstructorThrows_IsRejectedWithPattern()
     {
         var error = await GetErrorAsync<InvalidOperationException>(
             configure: builder => builder.Services.AddBroadcast().Use<BrokenFilter>());

@@ -32,7 +32,7 @@ public sealed class ClientFilterTests
     [InlineData("region%20%3D", "Error in the filter at position 9: Expected a value. Put other text in quotes.")]
     [InlineData("(((((((((a)))))))))", "Error in the filter at position 9: More than 8 nested levels. Simplify the filter.")]
     [InlineData("a&filter=b", "The URL has more than one filter. Combine the filters with 'and'.")]
-    public async Task Url_InvalidFilter_IsRefusedWith400(string filter, string problem)
+    public async Task Url_InvalidFilter_IsRefusedWithStatus400(string filter, string problem)
     {
         await using var app = await StartAsync();
         await using var other = await RawClient.OpenAsync(app);
@@ -47,7 +47,7 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
-    public async Task Url_LongFilter_IsRefusedWith400()
+    public async Task Url_LongFilter_IsRefusedWithStatus400()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

@@ -40,8 +40,8 @@ public sealed class CloseTests
 
         await client.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
 
-        // The framework reports a missing code as 1000. Code 1005 means "no code", and an endpoint must not send it
-        // (RFC 6455, section 7.4.1).
+        // The server answers a close frame without a code with code 1000. Code 1005 means "no code", and an endpoint
+        // must not send code 1005 (RFC 6455, section 7.4.1).
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
 /// Tests endpoints that require a cookie. Without a valid cookie, the server answers with an error status, because
-/// these clients cannot follow a redirect to a login page.
+/// WebSocket and event stream clients cannot follow a redirect to a login page.
 /// </summary>
 public sealed class CookieAuthenticationTests
 {

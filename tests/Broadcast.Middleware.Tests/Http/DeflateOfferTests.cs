@@ -9,8 +9,8 @@ public sealed class DeflateOfferTests
 
     [Theory]
     [InlineData("permessage-deflate", "")]
-    [InlineData("permessage-deflate; client_max_window_bits", "")] // Chromium and Firefox.
-    [InlineData("permessage-deflate; server_max_window_bits=12; client_max_window_bits=12", "; server_max_window_bits=12")] // Python websockets.
+    [InlineData("permessage-deflate; client_max_window_bits", "")] // Chromium and Firefox send this offer.
+    [InlineData("permessage-deflate; server_max_window_bits=12; client_max_window_bits=12", "; server_max_window_bits=12")] // The Python package websockets sends this offer.
     [InlineData("permessage-deflate;client_no_context_takeover;client_max_window_bits", "")] // Autobahn, case 13.1.
     [InlineData("permessage-deflate; server_no_context_takeover", "")] // Case 13.2.
     [InlineData("permessage-deflate; server_max_window_bits=9", "; server_max_window_bits=9")] // Case 13.3.
@@ -41,7 +41,7 @@ public sealed class DeflateOfferTests
     [InlineData("permessage-deflate; client_no_context_takeover=true")]
     [InlineData("permessage-deflate; server_max_window_bits")]
     [InlineData("permessage-deflate; server_max_window_bits=7")]
-    [InlineData("permessage-deflate; server_max_window_bits=8")] // Valid, but the server does not support such a small window.
+    [InlineData("permessage-deflate; server_max_window_bits=8")] // This offer is valid, but the server does not support such a small window.
     [InlineData("permessage-deflate; server_max_window_bits=16")]
     [InlineData("permessage-deflate; server_max_window_bits=015")]
     [InlineData("permessage-deflate; server_max_window_bits=-9")]

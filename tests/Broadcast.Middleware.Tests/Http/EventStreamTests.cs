@@ -191,7 +191,8 @@ public sealed class EventStreamTests
             for (; await CommentsAsync() < comments; beats++)
             {
                 time.Advance(beat);
-                // Wait between the heartbeats. If two heartbeats come before the connection processes the first one, they count as one.
+                // Wait between the heartbeats. If two heartbeats come before the connection processes the first one,
+                // the two heartbeats count as one.
                 await app.SettleAsync();
             }
 

@@ -128,11 +128,12 @@ public sealed class JwtBearerTests
 
         Assert.Equal("for ann", (await client.ReadFrameAsync()).Text);
         Assert.Equal("ann", Assert.Single(app.Registry.GetUserConnections("ann")).UserId);
-        // The message filters receive the next message, but not the first message with the token.
+        // The first message contains the token, so the message filters do not receive it. The message filters receive
+        // the next message.
         await client.SendAsync(ClientFrame.OfText("hello"));
         Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
 
-        // MaxConnectionsPerUser refuses a second connection of the same user.
+        // MaxConnectionsPerUser is 1, so the server refuses a second connection of the same user.
         await using var second = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await second.HandshakeAsync()).Status);
         await second.SendAsync(ClientFrame.OfText(CreateToken("ann")));

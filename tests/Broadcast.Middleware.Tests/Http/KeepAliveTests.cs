@@ -93,7 +93,7 @@ public sealed class KeepAliveTests
         await client.SendAsync(ClientFrame.OfText("takes long"));
         await entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
-        // This time is longer than the interval and the timeout together.
+        // These 14 heartbeats take longer than the interval and the timeout together.
         await BeatAsync(app, 14);
         handled.SetResult();
 

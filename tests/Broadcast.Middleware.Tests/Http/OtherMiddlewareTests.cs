@@ -133,7 +133,7 @@ public sealed class OtherMiddlewareTests
     }
 
     [Fact]
-    public async Task Filter_ThrowsWithDeveloperExceptionPage_ClosesWithCode1011()
+    public async Task ConnectFilter_ThrowsWithDeveloperExceptionPage_ClosesWithCode1011()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {

@@ -130,8 +130,8 @@ public sealed class PositionClientTests
     }
 
     [Theory]
-    [InlineData("00000000000000ff-7")] // From another group or epoch.
-    [InlineData("{epoch}-11")] // Ahead of the newest message.
+    [InlineData("00000000000000ff-7")] // The position belongs to another group or epoch.
+    [InlineData("{epoch}-11")] // The position is after the newest message.
     [InlineData("{epoch}-4")] // One trimmed message is missing.
     [InlineData("{epoch}-9223372036854775807")]
     public async Task Reconnect_PositionOutsideHistory_SendsMissedThenReplay(string after)
@@ -152,7 +152,7 @@ public sealed class PositionClientTests
     [InlineData("?after=00C0FFEE00C0FFEE-1")]
     [InlineData("?after=00c0ffee00c0ffee--1")]
     [InlineData("?after=00c0ffee00c0ffee-1&after=00c0ffee00c0ffee-2")]
-    public async Task Handshake_MalformedPosition_IsRefusedWith400(string query)
+    public async Task Handshake_MalformedPosition_IsRefusedWithStatus400(string query)
     {
         await using var app = await StartAsync(new());
         foreach (var subprotocol in new[] { null, Subprotocol })

@@ -128,7 +128,7 @@ public sealed class ProtocolErrorTests
     [InlineData(1 << 10)]
     public async Task CloseFrame_PeerKeepsSending_StillArrives(int burst)
     {
-        // How long the server waits for more bytes from a client after the server has sent a close frame.
+        // The time for which the server waits for more bytes from a client after the server has sent a close frame.
         var longestPause = TimeSpan.FromMilliseconds(250);
         await using var app = await BroadcastApp.StartAsync();
         var bad = ClientFrame.Make(3, "bad"u8);

@@ -82,7 +82,7 @@ public sealed class RawSubprotocolTests
 
         Assert.Equal(0, connects);
         Assert.Equal(0, app.Registry.Count);
-        // A subprotocol can be a secret token, so the log must not contain it.
+        // A subprotocol can be a secret token, so the log must not contain the requested subprotocols.
         Assert.DoesNotContain(app.Logs.GetSnapshot(), record => record.Message.Contains("secret-token", StringComparison.Ordinal));
         Assert.Single(app.Logs.GetSnapshot(), record => record.Level == LogLevel.Warning && record.Message.Contains("RawSubprotocols", StringComparison.Ordinal));
     }

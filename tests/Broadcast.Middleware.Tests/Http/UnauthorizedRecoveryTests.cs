@@ -74,7 +74,7 @@ public sealed class UnauthorizedRecoveryTests
     {
         await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
         await using var first = await ReliableClient.AskAsync(app, "1", "2");
-        // The server waits for the answer of this client to the close frame.
+        // The server waits until this client answers the close frame.
         Assert.Equal(1008, (await first.ReadCloseAsync()).CloseCode);
 
         await using var second = await RawClient.ConnectAsync(app);

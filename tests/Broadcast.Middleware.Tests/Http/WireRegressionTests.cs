@@ -50,7 +50,7 @@ public sealed class WireRegressionTests
     }
 
     [Fact]
-    public async Task Filter_CanceledByDisconnect_IsNotLoggedAsError()
+    public async Task MessageFilter_CanceledByDisconnect_IsNotLoggedAsError()
     {
         var entered = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, _) =>

@@ -169,7 +169,7 @@ public sealed class FrameCompressionTests
     [InlineData(126)]
     [InlineData(65_535)]
     [InlineData(65_536)]
-    public void PayloadSize_SizeOfFrame_IsSizeOfPayload(int payload) => Assert.Equal(payload, Frame.PayloadSize(Frame.Size(payload)));
+    public void PayloadSize_OfFrameSize_ReturnsPayloadLength(int payload) => Assert.Equal(payload, Frame.PayloadSize(Frame.Size(payload)));
 
     [Fact]
     public void GetEncoder_SameFormat_ReturnsSameObject()

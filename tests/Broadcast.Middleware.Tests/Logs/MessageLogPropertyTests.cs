@@ -41,7 +41,7 @@ public sealed class MessageLogPropertyTests
                     switch (step)
                     {
                         case LogStep.Append:
-                            // Another log uses this sequence number.
+                            // Simulate another log that uses the next sequence number.
                             if (which == 0) clock.Next();
                             lock (log.Gate) Assert.Equal(sizesByOffset.Count, log.Append(new(Payload.Make(sizesByOffset.Count, size), MessageType.Text), null));
                             sizesByOffset.Add(size);

@@ -13,7 +13,7 @@ public sealed class MessageTagsTests
     }
 
     [Fact]
-    public void Equals_SameTags_IsTrue()
+    public void Equals_SameOrDifferentTags_ComparesKeysAndValues()
     {
         var tags = MessageTags.Create(("a", "1"), ("b", "2"));
         var same = MessageTags.Create(new Dictionary<string, string> { ["a"] = "1", ["b"] = "2" });

@@ -126,7 +126,7 @@ public sealed class SubscriptionFilterTests
         iter: 3_000);
 
     [Fact]
-    public void Combine_InvalidArguments_Throws()
+    public void FactoryMethods_InvalidArguments_ThrowAndNameProblem()
     {
         Assert.Contains("no value", Assert.Throws<ArgumentException>(() => SubscriptionFilter.TagIn("a")).Message, StringComparison.Ordinal);
         Assert.Contains("'a b' has an invalid", Assert.Throws<ArgumentException>(() => SubscriptionFilter.TagExists("a b")).Message.Replace('?', ' '), StringComparison.Ordinal);
@@ -136,7 +136,7 @@ public sealed class SubscriptionFilterTests
     }
 
     [Fact]
-    public void Combine_TooManyComparisonsOrLevels_Throws()
+    public void AllAndAny_TooManyComparisonsOrLevels_Throw()
     {
         var one = SubscriptionFilter.TagExists("a");
         var many = SubscriptionFilter.All(Enumerable.Repeat(one, 1_000));

@@ -23,7 +23,7 @@ public sealed class ConflationReserveTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Reserve_EnabledAfterLogWasCreated_KeepsMoreForSlowReader(bool isEnabled)
+    public void Reserve_OfExistingLog_KeepsMoreForSlowReaderOnlyIfEnabled(bool isEnabled)
     {
         var reserve = new ConflationReserve(Backlog);
         var clock = new SequenceClock();

@@ -87,7 +87,7 @@ public sealed class PresenceTests
     [InlineData("")]
     [InlineData("a\nb")]
     [InlineData("a\u2028b")]
-    public async Task Presence_InvalidGroupName_Throws(string? name)
+    public async Task Presence_InvalidGroupNameOrConnectionId_Throws(string? name)
     {
         using var stage = new TestEngine();
         var presence = stage.Presence;
@@ -205,7 +205,7 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_StartsDuringRemoval_DropsTheRemovedMember()
     {
-        // The registry removes a connection after the connection has left its groups. This watch starts between these two steps.
+        // The server removes a connection from its groups and then from the registry. This watch starts between these two steps.
         using var registry = new SlowToForget();
         using var stage = new TestEngine(registry: registry);
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));

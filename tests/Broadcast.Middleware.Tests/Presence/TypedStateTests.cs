@@ -11,7 +11,7 @@ public sealed partial class TypedStateTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task SetState_Value_IsReadAsSameValue()
+    public async Task SetState_ValueOrNull_IsReadAsSameValueOrEmptyState()
     {
         using var node = new TestEngine();
         var connection = node.Connect(node.Pumps[0], Group, new ManualSink());

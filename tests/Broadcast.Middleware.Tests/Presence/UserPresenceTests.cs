@@ -120,7 +120,7 @@ public sealed class UserPresenceTests
     }
 
     [Fact]
-    public async Task Users_InvalidArguments_Throw()
+    public async Task Users_InvalidArgumentOrCanceledToken_Throw()
     {
         using var node = new TestEngine();
         var canceled = new CancellationToken(canceled: true);

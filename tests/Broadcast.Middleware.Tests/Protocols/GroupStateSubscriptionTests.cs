@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests how group state subscriptions continue and end. The tests run the pumps of the connections themselves.</summary>
+/// <summary>Tests how group state subscriptions continue and end. The tests run the pumps manually.</summary>
 public sealed class GroupStateSubscriptionTests
 {
     static readonly JsonProtocol _protocol = new();

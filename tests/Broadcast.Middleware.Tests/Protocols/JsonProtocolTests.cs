@@ -258,7 +258,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task MalformedRequest_WithoutAckId_ClosesConnection()
+    public async Task MalformedRequest_WithOrWithoutAckId_IsRejectedOrClosesConnection()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -449,7 +449,7 @@ public sealed class JsonProtocolTests
     [InlineData("[1] 2")]
     [InlineData("hello")]
     [InlineData("\"\n\"")]
-    public async Task Publish_IsJsonWithInvalidPayload_Throws(string text)
+    public async Task Publish_IsJsonWithInvalidPayloadOrBinaryType_Throws(string text)
     {
         await using var app = await StartAsync();
         var message = Message.FromText(text) with { IsJson = true };
@@ -551,7 +551,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Handshake_NoProtocolsRegistered_UsesRaw()
+    public async Task Handshake_NoProtocolsRegistered_AcceptsOnlyRaw()
     {
         await using var app = await StartAsync(configure: builder => builder.Services.RemoveAll<IBroadcastProtocol>());
         Assert.Equal(400, (await RawClient.TryAsync(app, JsonClient.Offers())).Status);

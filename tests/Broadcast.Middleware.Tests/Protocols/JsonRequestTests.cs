@@ -271,7 +271,7 @@ public sealed class JsonRequestTests
     [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"a\nb\"}")]
     [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"\\x\"}")]
     [InlineData("{\"ackId\":01}")]
-    public void Parse_NotOneObject_IsRejectedWithoutAckId(string json) => Assert.Null(Refuses(json).AckId);
+    public void Parse_InvalidJsonOrNotOneObject_IsRejectedWithoutAckId(string json) => Assert.Null(Refuses(json).AckId);
 
     [Fact]
     public void Parse_TooDeep_IsRejected()
@@ -323,7 +323,7 @@ public sealed class JsonRequestTests
                 Check(Bytes(text));
             }, iter: 20_000 * Effort.Factor);
 
-    /// <summary>Asserts the properties of an accepted request on which other components rely.</summary>
+    /// <summary>Asserts that an accepted request has the properties on which other components rely.</summary>
     static void Check(byte[] json)
     {
         var request = JsonRequest.Parse(json, out var problem);

@@ -265,7 +265,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_MeterListenerThrows_Succeeds()
+    public async Task Reconnect_MeterListenerThrows_ClientReceivesNextMessage()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         using var listener = new MeterListener

@@ -272,7 +272,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Broadcaster_UnknownConnection_ReturnsFalse()
+    public async Task Broadcaster_UnknownOrEmptyConnectionId_ReturnsFalseOrThrows()
     {
         await using var app = await InMemoryApp.StartAsync();
         Assert.False(await app.Broadcaster.JoinAsync("nobody", "g", Token));

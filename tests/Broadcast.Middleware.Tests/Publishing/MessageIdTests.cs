@@ -133,7 +133,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public void Publish_AfterWindow_TakesEffectAgain()
+    public void Publish_SameIdAfterWindow_TakesEffectAgain()
     {
         using var broadcast = new TestEngine(configure: static options => options.MessageIdWindow = TimeSpan.FromSeconds(10));
         var listener = new Listener(broadcast);
@@ -151,7 +151,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public void Publish_ToSeveralGroups_ReachesOnlyGroupsWithoutEarlierPublish()
+    public void Publish_SameIdToSeveralGroups_ReachesOnlyGroupsWithoutEarlierPublish()
     {
         using var broadcast = new TestEngine();
         var (one, both) = (new Listener(broadcast), new Listener(broadcast));
@@ -171,7 +171,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public async Task Publish_Concurrently_TakesEffectOnce()
+    public async Task Publish_SameIdConcurrently_TakesEffectOnce()
     {
         using var broadcast = new TestEngine();
         var listener = new Listener(broadcast);
@@ -190,7 +190,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public async Task Publish_ConcurrentlyToSeveralGroups_ReachesMemberOfBothOnce()
+    public async Task Publish_SameIdConcurrentlyToSeveralGroups_ReachesMemberOfBothOnce()
     {
         using var broadcast = new TestEngine();
         var both = new Listener(broadcast);
@@ -204,7 +204,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public async Task Publish_ConcurrentRepeat_ReturnsPositionOfFirstPublish()
+    public async Task Publish_SameIdConcurrently_ReturnsPositionOfFirstPublish()
     {
         using var broadcast = new TestEngine(configure: static options => options.Groups["/a"] = new() { HistoryMessages = 10 });
         var results = await RepeatAsync(broadcast, Recipients.Group("/a"), 2_000);
@@ -213,7 +213,7 @@ public sealed class MessageIdTests
     }
 
     [Fact]
-    public async Task Publish_ToNoGroups_IsNoDuplicate()
+    public async Task Publish_SameIdToNoGroups_IsNoDuplicate()
     {
         using var broadcast = new TestEngine();
         await using var node = await StartNodeAsync();
@@ -388,7 +388,7 @@ public sealed class MessageIdTests
     /// <summary>
     /// Publishes messages with the numbers 1 to <paramref name="count"/>. Four threads publish each message at the same time, with the same ID.
     /// </summary>
-    /// <returns>The results of each ID.</returns>
+    /// <returns>The results of the publishes, by number.</returns>
     static async Task<ILookup<int, PublishResult>> RepeatAsync(TestEngine broadcast, Recipients recipients, int count)
     {
         const int Threads = 4;

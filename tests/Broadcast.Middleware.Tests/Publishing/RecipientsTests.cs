@@ -12,7 +12,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Everyone_ComparedWithDefault_IsEqual()
+    public void Everyone_ComparedWithDefaultAndAll_IsEqual()
     {
         Assert.Equal(Recipients.Everyone, default);
         Assert.Equal(Recipients.Everyone, Recipients.All);
@@ -30,7 +30,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Equals_SameRecipients_AreEqualWithSameHash()
+    public void Equals_SameOrDifferentRecipients_ComparesKindNameAndExclusions()
     {
         Recipients[] different =
         [
@@ -68,7 +68,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Recipients_MissingNames_Throw()
+    public void Recipients_NullOrEmptyNames_Throw()
     {
         Assert.Throws<ArgumentNullException>(() => Recipients.User(null!));
         Assert.Throws<ArgumentException>(() => Recipients.User(""));
@@ -78,7 +78,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void ToString_AllGroupOrUser_IsReadable()
+    public void ToString_AllGroupOrUser_NamesKindAndName()
     {
         Assert.Equal("all", $"{Recipients.All}");
         Assert.Equal("group '/ws'", $"{Recipients.Group("/ws")}");
@@ -86,7 +86,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Equals_GroupsReorderedOrRepeated_AreEqual()
+    public void Equals_Groups_IgnoresOrderAndRepeatedNames()
     {
         Same(Recipients.Groups("a", "b"), Recipients.Groups("b", "a"));
         Same(Recipients.Groups("a", "b"), Recipients.Groups("b", "a", "b"));

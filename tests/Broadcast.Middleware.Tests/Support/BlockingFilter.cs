@@ -12,10 +12,10 @@ public enum Blocking
     /// <summary>The filter awaits a task until the test releases the filter.</summary>
     Task,
 
-    /// <summary>The filter blocks its thread.</summary>
+    /// <summary>The filter blocks its thread until the test releases the filter.</summary>
     Thread,
 
-    /// <summary>The filter waits until the connection is aborted.</summary>
+    /// <summary>The filter waits until the connection is aborted or the test releases the filter.</summary>
     UntilAborted,
 }
 

@@ -35,8 +35,8 @@ sealed class BroadcastApp : IAsyncDisposable
     /// <param name="protocols">The HTTP protocols that the server accepts.</param>
     /// <param name="listen">Configures the endpoint on which the server listens.</param>
     /// <param name="choosesSends">
-    /// True if the test itself chooses between the server's own sends and inline sends. Such a test is the same in both
-    /// passes.
+    /// True if the test itself chooses between the server's own sends and inline sends. Such a test does the same in
+    /// both passes of <see cref="TestPass"/>.
     /// </param>
     public static async Task<BroadcastApp> StartAsync(
         Action<WebApplicationBuilder>? configure = null,
@@ -47,8 +47,8 @@ sealed class BroadcastApp : IAsyncDisposable
         bool choosesSends = false)
     {
         if (!choosesSends) TestPass.AssertRunsTwice();
-        // The tests start more than a thousand apps. To watch configuration files and to record debug messages of the
-        // framework would need more CPU time than many tests need.
+        // The tests start more than a thousand apps. An app that watches configuration files and records debug messages
+        // of the framework needs more CPU time than many of the tests.
         var builder = WebApplication.CreateSlimBuilder(["--hostBuilder:reloadConfigOnChange=false"]);
         builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug)
             .AddFilter("Microsoft", LogLevel.Information).AddFilter("System", LogLevel.Information);
@@ -84,7 +84,7 @@ sealed class BroadcastApp : IAsyncDisposable
     public static void KeepRequestsOpen(WebApplicationBuilder builder) =>
         builder.Services.Configure<BroadcastServerOptions>(static server => server.HandsOverConnections = false);
 
-    /// <summary>Starts an app with a manual clock. Its clients may join and publish to any group.</summary>
+    /// <summary>Starts an app with a manual clock. All clients may join any group and publish to any group.</summary>
     public static Task<BroadcastApp> StartReliableAsync(
         RecoveryClock clock,
         Action<BroadcastOptions>? options = null,
@@ -117,10 +117,7 @@ sealed class BroadcastApp : IAsyncDisposable
         foreach (var message in messages) await Broadcaster.PublishAsync(message, recipients, cancellationToken: TestContext.Current.CancellationToken);
     }
 
-    /// <summary>
-    /// Waits until the server has no connections, no unacknowledged bytes, and no groups except the group of all
-    /// connections.
-    /// </summary>
+    /// <summary>Waits until the server has no connections, no groups, and no unacknowledged bytes.</summary>
     public async Task IsEmptyAsync()
     {
         await Eventually.True(() => Registry.Count == 0);

@@ -10,7 +10,7 @@ static class ClientSockets
     public static async Task<Socket> ConnectSocketAsync(this BroadcastApp app, int? receiveBuffer)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        // Set the size before connecting, because the offered TCP window depends on it.
+        // Set the size before connecting, because the offered TCP window depends on this size.
         if (receiveBuffer is { } size) socket.ReceiveBufferSize = size;
         try
         {

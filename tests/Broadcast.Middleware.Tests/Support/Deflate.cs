@@ -15,7 +15,8 @@ static class Deflate
         using var deflate = new DeflateStream(output, level);
         deflate.Write(payload);
         deflate.Flush();
-        // Without data, the stream writes nothing. Such a message is an empty block (RFC 7692, section 7.2.3.6).
+        // Without data, the stream writes nothing. An empty message is compressed to one empty block (RFC 7692, section
+        // 7.2.3.6).
         var compressed = output.ToArray();
         return compressed.Length == 0 ? [0x00] : compressed[..^_tail.Length];
     }

@@ -46,7 +46,10 @@ static class EngineExtensions
         return joining.GetAwaiter().GetResult();
     }
 
-    /// <summary>Does what the endpoint does after the loss of a transport. After this method, call WaitAsync.</summary>
+    /// <summary>
+    /// Does what the endpoint does after the loss of a transport. After this method, call <c>WaitAsync</c> of the
+    /// session.
+    /// </summary>
     public static Task SuspendAsync(this Connection connection)
     {
         connection.Detach();

@@ -2,7 +2,10 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Tests the parser with the examples in section 9.2.6 of the HTML standard. Many other tests use this parser.</summary>
+/// <summary>
+/// Tests <see cref="EventParser"/> with the examples in section 9.2.6 of the HTML standard and with edge cases. Many
+/// other tests use this parser.
+/// </summary>
 public sealed class EventParserTests
 {
     [Theory]
@@ -13,7 +16,7 @@ public sealed class EventParserTests
     [InlineData("event: add\rdata: 73\r\revent: remove\r\ndata: 21\r\n\r\n", "add:73|remove:21", "")]
     [InlineData("\uFEFFid: 7\n\ndata: \uFEFF\n\n", "message:\uFEFF", "7")]
     [InlineData("id: 8\ndata: lost", "", "")]
-    public void Parser_SpecificationExamples_ReturnsSpecifiedEvents(string stream, string events, string lastId)
+    public void EventParser_ExampleInPiecesOfAnySize_ReturnsSpecifiedEvents(string stream, string events, string lastId)
     {
         var bytes = Encoding.UTF8.GetBytes(stream);
         for (var piece = 1; piece <= bytes.Length; piece++)

@@ -15,8 +15,8 @@ using NSubstitute;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// An app on the in-memory test server, which has its own WebSockets. The app uses the whole framework except the
-/// network. By default, the app maps /ws to the default broadcast.
+/// An app on the <see cref="TestServer"/> of ASP.NET Core, which has its own WebSocket implementation. The app uses the
+/// whole framework except the network. By default, the app maps /ws to the default broadcast.
 /// </summary>
 sealed class InMemoryApp : IAsyncDisposable
 {
@@ -98,7 +98,9 @@ sealed class InMemoryApp : IAsyncDisposable
         return new Served(context, lifetime, endpoint.RequestDelegate!(context));
     }
 
-    /// <summary>Calls the endpoint, and returns the connection after it has joined its group.</summary>
+    /// <summary>
+    /// Calls the endpoint, and returns the connection after the connection has joined its home group.
+    /// </summary>
     public async Task<(Served Served, Connection Connection)> ConnectAsync(ScriptedSocket socket)
     {
         var before = Registry.Connections.Select(connection => connection.Id).ToHashSet();

@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// Creates payloads of at least four bytes that contain the message ID. Each other byte depends on its index, so that a
-/// test detects misplaced bytes.
+/// Creates payloads. A payload of at least four bytes starts with the message ID. Each other byte depends on the
+/// message ID and on its index, so that a test detects misplaced bytes.
 /// </summary>
 static class Payload
 {

@@ -51,7 +51,8 @@ sealed class RawClient(Stream stream, Socket? socket = null)
     }
 
     /// <summary>
-    /// Asserts that the connection is open. The answer uses the normal send path, so it follows all earlier messages to this connection.
+    /// Asserts that the connection is open. The pong uses the normal send path, so the pong follows all earlier
+    /// messages to this connection.
     /// </summary>
     public Task AssertOpenAsync() => JoinedAsync();
 

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Reads items of <see cref="IBroadcaster.ReadAsync"/> with a limit for each wait.</summary>
+/// <summary>Reads items of <see cref="IBroadcaster.ReadAsync"/> with a time limit for each item.</summary>
 static class Reading
 {
     public static Task<bool> MoveAsync(this IAsyncEnumerator<ReceivedMessage> reader) =>

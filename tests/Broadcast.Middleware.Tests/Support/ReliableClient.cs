@@ -23,7 +23,7 @@ sealed class ReliableClient : IAsyncDisposable
 
     public string Id { get; private set; } = "";
 
-    /// <summary>Null if the server sent no token.</summary>
+    /// <summary>The reconnection token, or null if the server sent no token.</summary>
     public string? Token { get; private set; }
 
     /// <summary>The last sequence ID on this transport. Earlier transports do not count.</summary>
@@ -49,7 +49,7 @@ sealed class ReliableClient : IAsyncDisposable
 
     /// <summary>Reconnects on a new transport with the connection ID and the token.</summary>
     /// <param name="app">The app to connect to.</param>
-    /// <param name="token">The token. Null uses the token of this client.</param>
+    /// <param name="token">The reconnection token. If null, the client uses its last received token.</param>
     public async Task<ReliableClient> ReconnectAsync(BroadcastApp app, string? token = null) =>
         await ReconnectAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
 

@@ -5,8 +5,8 @@ using System.Text.Json;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A client of the reliable subprotocol. Like the published clients, this client drops each message whose ID is not
-/// above its last ID. The client keeps its state across transports.
+/// A client of the reliable subprotocol. Like the published clients, this client drops each message whose sequence ID
+/// is not higher than the last received ID. The client keeps its state across transports.
 /// </summary>
 sealed class ReliableReceiver
 {
@@ -20,7 +20,7 @@ sealed class ReliableReceiver
     /// <summary>The highest sequence ID that the client received.</summary>
     public long LastId => Volatile.Read(ref _lastId);
 
-    /// <summary>The numbers of the messages that the client received and did not drop.</summary>
+    /// <summary>The numbers of the messages and replies that the client received and did not drop.</summary>
     public IReadOnlyList<int> Got => _got;
 
     public int Count
@@ -31,7 +31,7 @@ sealed class ReliableReceiver
         }
     }
 
-    /// <summary>The numbers of the received messages without a sequence ID.</summary>
+    /// <summary>The numbers of the received messages and replies without a sequence ID.</summary>
     public List<int> WithoutId { get; } = [];
 
     /// <summary>The number of dropped messages.</summary>
@@ -48,7 +48,10 @@ sealed class ReliableReceiver
     public static Message Answer(int number) =>
         new(Encoding.UTF8.GetBytes("{\"type\":\"ack\",\"ackId\":" + Text(number) + "}"), MessageType.Text) { IsVerbatim = true };
 
-    /// <summary>Reports the number and sequence ID of each message and reply. Ignores all other frames.</summary>
+    /// <summary>
+    /// Reports the number and sequence ID of each message and reply, and each reconnection token. Returns the first
+    /// error, or null.
+    /// </summary>
     public static string? Parse(ReadOnlySpan<byte> frames, Action<int, long?, bool> onMessage, Action<string>? onToken = null) => FrameParser.Read(frames, (_, payload) =>
     {
         var reader = new Utf8JsonReader(payload);

@@ -19,8 +19,8 @@ sealed class Revalidator : IConnectionRevalidator
     public int TimesAsked(string userId) => _asked.Count(asked => asked == userId);
 
     /// <summary>
-    /// Waits for <paramref name="count"/> delayed answers, and releases these answers. Then the connections have
-    /// scheduled their next calls.
+    /// Waits for <paramref name="count"/> delayed answers, and releases these answers. When the task completes, the
+    /// connections have scheduled their next calls.
     /// </summary>
     public async Task AnswerAsync(int count)
     {

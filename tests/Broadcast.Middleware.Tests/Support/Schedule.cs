@@ -2,10 +2,12 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>One step of a random schedule. The numbers select objects, depending on the step and the current state.</summary>
+/// <summary>
+/// One step of a random schedule. A model uses the numbers to choose, for example, a connection and a group.
+/// </summary>
 readonly record struct Operation<TStep>(TStep Step, int A, int B, int C, int Size);
 
-/// <summary>Generates random schedules. CsCheck prints and shrinks them when a test fails.</summary>
+/// <summary>Generates random schedules. When a test fails, CsCheck shrinks and prints the failed schedule.</summary>
 static class Schedule
 {
     /// <param name="longest">The largest number of steps.</param>

@@ -14,7 +14,7 @@ static class Stall
 
     const int FillMessage = 16 * 1024;
 
-    /// <summary>Makes the server's send buffers small, so that a client that does not read stalls early.</summary>
+    /// <summary>Makes the server's send buffers small, so that writes stall early if a client does not read.</summary>
     public static void SmallSendBuffers(WebApplicationBuilder builder) => builder.Services.Configure<SocketTransportOptions>(sockets =>
         sockets.CreateBoundListenSocket = endpoint =>
         {

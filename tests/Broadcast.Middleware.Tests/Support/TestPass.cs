@@ -1,13 +1,13 @@
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// The pass of the test suite. The suite runs the test classes that start a real server twice. In the first pass, the
+/// The current pass of the test suite. Each test class that starts a real server runs in two passes. In the first pass, the
 /// server hands over connections and sends inline, which is the default. In the second pass, the request of each
-/// connection stays open, and Kestrel sends. The other classes do not depend on these options, so the second pass omits
-/// these classes.
+/// connection stays open, and Kestrel sends. The other test classes do not depend on these options, so the second pass
+/// omits the other classes.
 /// </summary>
 /// <remarks>
-/// The script test.sh searches the sources for these classes. The option --more runs the second pass.
+/// The script test.sh searches the sources for the classes that start a server. The option --more runs the second pass.
 /// BROADCAST_TEST_SERVER_CLASSES names a file with the classes that the script has found.
 /// </remarks>
 static class TestPass

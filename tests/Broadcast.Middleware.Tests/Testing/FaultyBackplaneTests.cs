@@ -85,7 +85,7 @@ public sealed class FaultyBackplaneTests
     }
 
     [Fact]
-    public async Task Backplane_HostWithoutCluster_ThrowsAndNamesClusterParameter()
+    public async Task BackplaneAndKillAsync_HostWithoutCluster_Throw()
     {
         await using var host = await BroadcastTestHost.StartAsync(cancellationToken: Token);
         Assert.Contains("'cluster'", Assert.Throws<InvalidOperationException>(() => host.Backplane).Message, StringComparison.Ordinal);

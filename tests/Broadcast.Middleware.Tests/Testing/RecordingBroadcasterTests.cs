@@ -135,7 +135,7 @@ public sealed class RecordingBroadcasterTests
         Assert.Equal("one", messages.Current.Message.ToString());
     }
 
-    /// <summary>A test need not dispose the broadcaster.</summary>
+    /// <summary>Tests of an app need not dispose the broadcaster. So the garbage collector must be able to free it.</summary>
     [Fact]
     public async Task RecordingBroadcaster_NoReference_IsGarbageCollected()
     {

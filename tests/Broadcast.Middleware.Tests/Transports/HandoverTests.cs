@@ -48,7 +48,7 @@ public sealed class HandoverTests
 
     [Theory]
     [MemberData(nameof(StayOpen))]
-    public async Task Request_HandoverImpossible_StaysOpen(string reason)
+    public async Task Request_HandoverDisabledOrImpossible_StaysOpen(string reason)
     {
         var requests = new Requests();
         await using var app = await StartAsync(
@@ -134,7 +134,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Handshake_ManyClientsReset_LeavesNoConnection()
+    public async Task Handshake_ManyClientsResetDuringHandshake_LeavesNoConnection()
     {
         const int Clients = 5_000;
         using var unobserved = new UnobservedExceptions();
@@ -209,7 +209,8 @@ public sealed class HandoverTests
         await entered.Task.WaitAsync(Eventually.Patience, Token);
 
         var stopping = app.StopAsync();
-        // The server closes idle connections when it cancels the reads of open requests. So this end proves the cancellation.
+        // The server closes idle connections when it cancels the reads of open requests. So the end of the idle
+        // connection proves the cancellation.
         await idle.ReadEndAsync();
         release.SetResult();
 
@@ -293,7 +294,9 @@ public sealed class HandoverTests
         public Task StopAsync(CancellationToken cancellationToken) => Stopped.Task.WaitAsync(cancellationToken);
     }
 
-    /// <summary>Middleware that counts the requests.</summary>
+    /// <summary>
+    /// Middleware that counts the requests and keeps a weak reference to the last <c>HttpContext</c>.
+    /// </summary>
     sealed class Requests
     {
         int _started, _ended;

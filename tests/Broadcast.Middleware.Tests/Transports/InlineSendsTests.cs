@@ -106,7 +106,7 @@ public sealed class InlineSendsTests
     [InlineData("GET /pieces HTTP/1.1", "close")]
     [InlineData("GET /pieces?declared=true HTTP/1.1", "close")]
     [InlineData("GET /pieces HTTP/1.0", null)]
-    public async Task Transport_ClosesAfterAnswer_EndsAfterLastByteOfAnswer(string requestLine, string? connection)
+    public async Task Transport_RequestWithoutKeepAlive_EndsAfterLastByteOfAnswer(string requestLine, string? connection)
     {
         var body = Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(2 * Mega));
         await using var app = await StartAsync(body);
@@ -383,7 +383,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task UseInlineSends_InEndpointDefaults_AppliesToAllEndpoints()
+    public async Task UseInlineSends_InEndpointDefaults_AppliesToEndpoint()
     {
         await using var app = await StartKestrelAsync(kestrel =>
         {
@@ -549,7 +549,10 @@ public sealed class InlineSendsTests
 
         public int Running => Volatile.Read(ref _running);
 
-        /// <summary>Writes the body in pieces of different sizes, through Body or BodyWriter of the response.</summary>
+        /// <summary>
+        /// Writes the requested part of the body in pieces of different sizes, through Body or BodyWriter of the
+        /// response.
+        /// </summary>
         public async Task ServePiecesAsync(HttpContext context)
         {
             var start = Number("start") ?? 0;

@@ -443,7 +443,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task PeerReset_BeforeFlush_IsNoticedByFlush()
+    public async Task PeerReset_BeforeFlush_EndsFlushAndConnection()
     {
         _loopback.ResetByPeer();
 

@@ -55,7 +55,9 @@ sealed class LoopbackConnection : IDisposable
     /// <summary>Creates another writer on the same socket.</summary>
     public InlineWriter NewWriter() => new(Connection, Substitute.For<IDuplexPipe>(), _socket);
 
-    /// <summary>Writes the next bytes of the pattern, in as many pieces as the writer offers.</summary>
+    /// <summary>
+    /// Writes the next bytes of the pattern. Each piece fits into the memory that the writer returns.
+    /// </summary>
     public void Write(int count, Func<int, int>? hint = null)
     {
         while (count > 0)
@@ -86,7 +88,7 @@ sealed class LoopbackConnection : IDisposable
         return flush;
     }
 
-    /// <summary>Reads this number of bytes. The bytes must be the next bytes of the pattern.</summary>
+    /// <summary>Reads <paramref name="count"/> bytes. The bytes must be the next bytes of the pattern.</summary>
     public async Task ReadAsync(long count, Func<int>? nextSize = null)
     {
         var buffer = new byte[64 * 1024];
@@ -100,7 +102,7 @@ sealed class LoopbackConnection : IDisposable
         }
     }
 
-    /// <summary>Reads this number of bytes without checking them.</summary>
+    /// <summary>Reads <paramref name="count"/> bytes without checking them.</summary>
     public async Task SkipAsync(int count)
     {
         var buffer = new byte[64 * 1024];
@@ -112,7 +114,9 @@ sealed class LoopbackConnection : IDisposable
         }
     }
 
-    /// <summary>Fills the buffer on this thread. The bytes must be the next bytes of the pattern.</summary>
+    /// <summary>
+    /// Reads synchronously until the buffer is full. The bytes must be the next bytes of the pattern.
+    /// </summary>
     public void Read(Span<byte> buffer)
     {
         while (!buffer.IsEmpty)

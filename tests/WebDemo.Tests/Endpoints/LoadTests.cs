@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
 {
     [Fact]
-    public async Task LoadClients_StartedStoppedOrWithoutViewer_AreCounted()
+    public async Task LoadClients_ViewerSetsCountAndLeaves_StartAndStop()
     {
         using (var viewer = await server.ConnectAsync("/load"))
         {
@@ -42,7 +42,7 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
     {
         while (!isExpected(await viewer.ReceiveJsonAsync()))
         {
-            // The next figures may be different.
+            // Read the next figures.
         }
     }
 

@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class StartPageTests
 {
     [Fact]
-    public async Task Figures_MessagesDelivered_CountPeopleAndDeliveries()
+    public async Task Figures_LanIsDisabled_CountPeopleAndDeliveriesWithoutPhoneUrl()
     {
         await using var server = await DemoServer.CreateAsync();
         using var visitor = await server.ConnectAsync("/live");
@@ -21,7 +21,7 @@ public sealed class StartPageTests
     }
 
     [Fact]
-    public async Task QrCode_LanIsEnabled_IsSvg()
+    public async Task PhoneUrlAndQrCode_LanIsEnabled_AreReturned()
     {
         await using var server = await DemoServer.CreateAsync("--Lan=true");
         using var visitor = await server.ConnectAsync("/live");

@@ -40,7 +40,7 @@ public sealed class DemoServer : IAsyncLifetime
         return server;
     }
 
-    /// <summary>Starts the process. A restart uses the same port as before.</summary>
+    /// <summary>Starts the process. A restart uses the port of the first start.</summary>
     public async ValueTask StartAsync(params IEnumerable<string> settings)
     {
         var url = Http.BaseAddress?.GetLeftPart(UriPartial.Authority) ?? "http://127.0.0.1:0";

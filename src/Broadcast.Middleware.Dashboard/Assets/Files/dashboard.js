@@ -13,7 +13,7 @@ const bytes = value => value < 1024 ? `${value} B` : value < 1024 * 1024 ? `${nu
 const milliseconds = value => value < 1 ? `${Math.round(value * 1000)} µs` : value < 1000 ? `${number.format(value)} ms` : `${number.format(value / 1000)} s`;
 const count = (value, noun) => `${number.format(value)} ${noun}${value === 1 ? "" : "s"}`;
 
-// The figures.
+// --- Figures ---
 
 const plots = [
   new Plot("Connections", [{ name: "", value: sample => sample.connections }], value => number.format(value)),
@@ -45,7 +45,8 @@ function draw() {
   });
 }
 
-// Lists. The elements of unchanged items stay in the page, so the keyboard focus does not change.
+// --- Lists ---
+// The elements of unchanged items stay in the page, so the keyboard focus does not change.
 
 function sync(list, items, keyOf, create, update) {
   const rows = new Map([...list.children].map(element => [element.dataset.key, element]));
@@ -90,7 +91,7 @@ function createConnectionRow(element, { id }) {
   return { name, details };
 }
 
-// The connection to the server.
+// --- Connection to the server ---
 
 let socket = null;
 let attempts = 0;
@@ -162,7 +163,7 @@ async function request(message) {
   return answer;
 }
 
-// Groups.
+// --- Groups ---
 
 let openedGroup = "";
 
@@ -229,7 +230,7 @@ async function refreshGroup() {
   }
 }
 
-// Nodes.
+// --- Nodes ---
 
 async function refreshNodes() {
   const { nodes } = await request({ type: "nodes" });
@@ -274,7 +275,7 @@ byId("search").addEventListener("input", () => {
   searching = setTimeout(() => attempt(refreshGroups(), "groups-note"), 200);
 });
 
-// Forms.
+// --- Forms ---
 
 function handle(form, getRequest) {
   const result = form.querySelector("output");

@@ -18,7 +18,7 @@ sealed class LoadBalancer(IReadOnlyList<Uri> servers) : TcpProxy(servers[0])
     /// <summary>The number of successful recoveries.</summary>
     public int Recoveries => Volatile.Read(ref _recoveries);
 
-    /// <summary>Resets the connections to a server whose request URL contains this query. Returns their number.</summary>
+    /// <summary>Resets each connection to a server if its request URL contains the query. Returns the number of reset connections.</summary>
     public int ResetConnections(Uri server, string query) =>
         ResetConnections(connection => connection is Connection { Port: var port, RequestUrl: var url } && port == server.Port && url.Contains(query, StringComparison.Ordinal));
 

@@ -15,7 +15,7 @@ class TcpProxy(Uri server, int chunkBytes = 4096) : IAsyncDisposable
 
     public Uri Url => new($"http://127.0.0.1:{_port}");
 
-    /// <summary>Starts to accept connections. A second start uses the same port as the first.</summary>
+    /// <summary>Starts to accept connections. A second start uses the port of the first start.</summary>
     public void Start()
     {
         _listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
@@ -33,7 +33,7 @@ class TcpProxy(Uri server, int chunkBytes = 4096) : IAsyncDisposable
         return ResetConnections();
     }
 
-    /// <summary>Resets all open connections. Returns their number.</summary>
+    /// <summary>Resets all open connections. Returns the number of reset connections.</summary>
     public int ResetConnections() => ResetConnections(static _ => true);
 
     public async ValueTask DisposeAsync()
@@ -44,7 +44,7 @@ class TcpProxy(Uri server, int chunkBytes = 4096) : IAsyncDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Resets the open connections that match. Returns their number.</summary>
+    /// <summary>Resets the open connections that match. Returns the number of reset connections.</summary>
     protected int ResetConnections(Func<ProxyConnection, bool> predicate)
     {
         var matches = GetConnections().Where(predicate).ToArray();
