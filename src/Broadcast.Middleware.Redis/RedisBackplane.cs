@@ -18,9 +18,11 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);
     static readonly TimeSpan DisposeTimeout = TimeSpan.FromSeconds(3);
     static readonly TimeSpan CheckTimeout = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan CheckRetryDelay = TimeSpan.FromMilliseconds(100);
 
     readonly string _node = RandomNumberGenerator.GetHexString(16, lowercase: true);
     readonly string _prefix;
+    readonly TimeProvider _time;
     readonly RedisConnection _connection;
     readonly Outbox _outbox;
     readonly MemberDirectory _members;
@@ -50,6 +52,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         bool ownsMultiplexer, TimeProvider time, IMeterFactory meters, ILogger logger)
     {
         _prefix = options.Prefix;
+        _time = time;
         _logger = new(logger);
         _metrics = new(meters, name, () => _outbox?.Bytes ?? 0);
         _connection = new(
@@ -241,24 +244,34 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <summary>Checks the eviction policy and the commands of Redis, and logs a warning for each problem.</summary>
     async Task RunStartupChecksAsync(CancellationToken stopping)
     {
-        await RunAsync(new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping));
-        await RunAsync(_commandCheck.RunAsync(CheckTimeout, stopping));
+        await RunAsync(() => new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping));
+        await RunAsync(() => _commandCheck.RunAsync(CheckTimeout, stopping));
 
-        async Task RunAsync(Task check)
+        async Task RunAsync(Func<Task> check)
         {
-            try
+            var deadline = _connection.GetDeadline(CheckTimeout);
+            while (true)
             {
-                await check;
-            }
-            catch (BackplaneException exception) when (!IsTemporary(exception))
-            {
-                _logger.Refused(exception.Message);
-            }
-            catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
-            {
-                // This error is temporary, because the connection is lost or busy. The health check can run the command
-                // check later.
-                _logger.Retrying(exception.Message);
+                try
+                {
+                    await check();
+                    return;
+                }
+                catch (BackplaneException exception) when (!IsTemporary(exception))
+                {
+                    _logger.Refused(exception.Message);
+                    return;
+                }
+                catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
+                {
+                    // This error is temporary. For example, StackExchange.Redis connects the subscription after the
+                    // commands. Without a success until the deadline, the health check can still run the command check.
+                    _logger.Retrying(exception.Message);
+                    if (stopping.IsCancellationRequested || _time.GetTimestamp() >= deadline) return;
+                }
+
+                await Task.Delay(CheckRetryDelay, _time, stopping)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
 

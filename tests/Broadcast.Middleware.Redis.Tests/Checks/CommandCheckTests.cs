@@ -1,6 +1,9 @@
+using System.Reflection;
 using Broadcast.Middleware.Redis.Hosting;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
+using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Checks;
 
@@ -45,6 +48,18 @@ public sealed class CommandCheckTests(SharedRedis redis) : IAsyncLifetime
         Assert.Contains(expected, result.Description, StringComparison.OrdinalIgnoreCase);
     }
 
+    /// <summary>StackExchange.Redis can connect the subscription after the commands, so the first checks can fail.</summary>
+    [Fact]
+    public async Task Acl_PermissionIsMissingAndSubscriptionConnectsLate_LogsWarning()
+    {
+        await ExecuteAsync("SETUSER", _name, "on", ">secret", $"~{_name}:*", $"&{_name}:*", "+@all", "-expire");
+        await using var connection = await ConnectionMultiplexer.ConnectAsync($"{redis.Server.Configuration},user={_name},password=secret,syncTimeout=20000");
+        var late = LateSubscriber.Wrap(connection);
+        var node = _log.StartNode(_nodes, builder => builder.AddRedis(late, options => options.Prefix = _name));
+        await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
+        Assert.Contains(_log.Warnings, static message => message.Contains("expire", StringComparison.OrdinalIgnoreCase));
+    }
+
     public ValueTask InitializeAsync() => default;
 
     public async ValueTask DisposeAsync()
@@ -57,5 +72,26 @@ public sealed class CommandCheckTests(SharedRedis redis) : IAsyncLifetime
     {
         await using var connection = await redis.Server.ConnectAsync();
         await connection.GetServers()[0].ExecuteAsync("ACL", words);
+    }
+
+    /// <summary>A connection whose first calls of <see cref="IConnectionMultiplexer.GetSubscriber"/> fail.</summary>
+    public class LateSubscriber : DispatchProxy
+    {
+        IConnectionMultiplexer? _inner;
+        int _failures = 5;
+
+        public static IConnectionMultiplexer Wrap(IConnectionMultiplexer inner)
+        {
+            var proxy = Create<IConnectionMultiplexer, LateSubscriber>();
+            ((LateSubscriber)(object)proxy)._inner = inner;
+            return proxy;
+        }
+
+        protected override object? Invoke(MethodInfo? targetMethod, object?[]? args)
+        {
+            if (targetMethod!.Name == nameof(IConnectionMultiplexer.GetSubscriber) && Interlocked.Decrement(ref _failures) >= 0)
+                throw new RedisConnectionException(ConnectionFailureType.UnableToConnect, CommandFlags.None, "No connection is available.", null, CommandStatus.Unknown);
+            return targetMethod.Invoke(_inner, BindingFlags.DoNotWrapExceptions, null, args, null);
+        }
     }
 }
