@@ -6,7 +6,10 @@ namespace Broadcast.Middleware.Redis.Diagnostics;
 /// <summary>
 /// The instruments of the meter <c>Broadcast.Redis</c>. docs/operations/redis.md lists these instruments.
 /// </summary>
-/// <remarks>Each measurement has the tag <c>broadcast.name</c> with the name of the broadcast.</remarks>
+/// <remarks>
+/// Each measurement has the tag <c>broadcast.name</c> with the name of the broadcast. Invariant: a listener of the app
+/// that throws loses the measurement, and has no effect on a message or a subscription.
+/// </remarks>
 sealed class RedisMetrics
 {
     public const string MeterName = "Broadcast.Redis";
@@ -56,22 +59,45 @@ sealed class RedisMetrics
 
     public void Published(int messages)
     {
-        _published.Add(messages);
-        _batches.Add(1);
+        Add(_published, messages);
+        Add(_batches);
     }
 
-    public void Failed() => _failed.Add(1);
+    public void Failed() => Add(_failed);
 
-    public void PublishTook(TimeSpan duration) => _duration.Record(duration.TotalSeconds);
+    public void PublishTook(TimeSpan duration)
+    {
+        try
+        {
+            _duration.Record(duration.TotalSeconds);
+        }
+        catch (Exception)
+        {
+            // See the remarks of the class.
+        }
+    }
 
     public void Received(in Batch batch)
     {
-        if (_received.Enabled) _received.Add(batch.CountMessages());
+        if (_received.Enabled) Add(_received, batch.CountMessages());
     }
 
-    public void Refilled() => _refills.Add(1);
+    public void Refilled() => Add(_refills);
 
-    public void Lost() => _lost.Add(1);
+    public void Lost() => Add(_lost);
 
-    public void Reconnected() => _reconnects.Add(1);
+    public void Reconnected() => Add(_reconnects);
+
+    static void Add(Counter<long> counter, long value = 1)
+    {
+        if (!counter.Enabled) return;
+        try
+        {
+            counter.Add(value);
+        }
+        catch (Exception)
+        {
+            // See the remarks of the class.
+        }
+    }
 }

@@ -336,10 +336,11 @@ static class Scripts
     /// <para>
     /// Redis can return to an older state, for example after it restores an old snapshot or promotes an incomplete
     /// replica. Example: a node has received the messages 1 to 10, and Redis restarts with 1 to 5. The next messages
-    /// get the offsets 6 to 10 again. The script detects the older state by four signs. First, the epoch of the group
+    /// get the offsets 6 to 10 again. The script detects the older state by five signs. First, the epoch of the group
     /// is smaller than the epoch of the node. Second, the last offset of the group is smaller than the offset of the
-    /// node. Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. After
-    /// one of these signs, the script starts a new epoch, so that all nodes notice the loss.
+    /// node. Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. Fifth,
+    /// the oldest batch follows the node's offset, but the batch stores another previous tag. After one of these signs,
+    /// the script starts a new epoch, so that all nodes notice the loss.
     /// </para>
     /// <para>
     /// The new epoch keeps the retained values, because each value is still the newest message of its key. The offsets

@@ -53,6 +53,35 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
     }
 
     [Fact]
+    public async Task MeterListener_Throws_MessagesStillArrive()
+    {
+        var backplane = CreateBackplane();
+        var meters = _nodes.GetMeterFactory(backplane);
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, own) =>
+        {
+            if (ReferenceEquals(instrument.Meter.Scope, meters) && instrument.Meter.Name == RedisMetrics.MeterName)
+                own.EnableMeasurementEvents(instrument);
+        };
+        var calls = 0;
+        listener.SetMeasurementEventCallback<long>((_, _, _, _) => Fail());
+        listener.SetMeasurementEventCallback<double>((_, _, _, _) => Fail());
+        listener.Start();
+        var node = new TestNode(backplane);
+        await node.SubscribeAsync("/a");
+        for (var i = 0; i < 3; i++) await node.PublishAsync("/a", $"{i}");
+        await node.WaitForMessagesAsync("/a", 3);
+        Assert.Equal(0, node.GetLossCount("/a"));
+        Assert.InRange(Volatile.Read(ref calls), 4, int.MaxValue);
+
+        void Fail()
+        {
+            Interlocked.Increment(ref calls);
+            throw new InvalidOperationException("The listener failed.");
+        }
+    }
+
+    [Fact]
     public async Task Publish_StoredAndTransientMessages_ReceivedMetricCountsEachMessage()
     {
         var backplane = CreateBackplane();
