@@ -19,7 +19,7 @@ static class DocumentedListener
                 while (await ReceiveAsync(socket, cancellationToken) is { } text) await onMessage(text);
                 if (socket.CloseStatus is WebSocketCloseStatus.NormalClosure or WebSocketCloseStatus.PolicyViolation) return;
             }
-            catch (Exception exception) when (exception is WebSocketException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            catch (Exception exception) when (exception is WebSocketException || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
             {
                 // The network or the server is down. After KeepAliveTimeout, ReceiveAsync throws an OperationCanceledException.
             }
