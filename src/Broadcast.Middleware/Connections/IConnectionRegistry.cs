@@ -40,7 +40,10 @@ public interface IConnectionRegistry
     /// <returns>False if the connection is unknown. A second call is not an error.</returns>
     bool Remove(IBroadcastConnection connection);
 
-    /// <summary>Adds a connection to a group. Creates the group if necessary.</summary>
+    /// <summary>
+    /// Adds a connection to a group. Creates the group if necessary. If this method throws an exception, the server
+    /// also calls <see cref="Leave"/>.
+    /// </summary>
     /// <returns>
     /// False if the registry refuses the join, already lists the connection as a member, or does not know the
     /// connection.

@@ -172,9 +172,33 @@ sealed class Memberships(
         }
     }
 
-    bool MayJoinLocked(Connection connection, string group) =>
-        CanJoinLocked(connection, group)
-        && (group == GroupName.Everyone || registry.TryJoin(connection, group));
+    bool MayJoinLocked(Connection connection, string group)
+    {
+        if (!CanJoinLocked(connection, group)) return false;
+        if (group == GroupName.Everyone) return true;
+        try
+        {
+            return registry.TryJoin(connection, group);
+        }
+        catch (Exception)
+        {
+            RemoveFailedJoin(connection, group);
+            throw;
+        }
+    }
+
+    /// <summary>Removes a member from a registry that may have added the member before it threw an exception.</summary>
+    void RemoveFailedJoin(Connection connection, string group)
+    {
+        try
+        {
+            registry.Leave(connection, group);
+        }
+        catch (Exception)
+        {
+            // The caller reports the exception of the join.
+        }
+    }
 
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
     bool CanJoinLocked(Connection connection, string group)

@@ -129,6 +129,27 @@ public sealed class FailureTests
     }
 
     [Fact]
+    public async Task Registry_JoinThrowsAfterAdding_ListsNoMember()
+    {
+        var registry = new FaultyRegistry();
+        registry.OnJoin = (connection, group) =>
+        {
+            if (group != "/b") return true;
+            registry.Inner.TryJoin(connection, group);
+            throw new InvalidOperationException(Boom);
+        };
+        await using var app = await StartAsync(registry);
+        await using var client = await RawClient.OpenAsync(app);
+        var id = app.Registry.Connections.Single().Id;
+
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(id, "/b"));
+        Assert.Equal(0, app.Registry.CountGroupMembers("/b"));
+
+        registry.OnJoin = static (_, _) => true;
+        Assert.True((await app.Broadcaster.JoinAsync(id, "/b")).Joined);
+    }
+
+    [Fact]
     public async Task Registry_LeaveThrows_RemovesMemberFromPresence()
     {
         var registry = new FaultyRegistry { OnLeave = static (_, _) => throw new InvalidOperationException(Boom) };
