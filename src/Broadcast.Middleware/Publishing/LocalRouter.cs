@@ -173,9 +173,17 @@ sealed class LocalRouter(
         var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
         lock (_idGate)
         {
-            return ids.TryClaim(recipients.Kind, recipients.Name!, id, idWindow, out entry)
-                ? new(null, Send(message, metadata, found))
-                : new(null, 0) { IsDuplicate = true };
+            if (!ids.TryClaim(recipients.Kind, recipients.Name!, id, idWindow, out entry))
+                return new(null, 0) { IsDuplicate = true };
+            try
+            {
+                return new(null, Send(message, metadata, found));
+            }
+            catch (Exception)
+            {
+                ids.Release(recipients.Kind, recipients.Name!, id, entry);
+                throw;
+            }
         }
     }
 
