@@ -401,6 +401,8 @@ sealed class Group
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,
             Opening = opening.IsEmpty ? options.Opening : opening,
+            // The opening of the connection is for the client. The start of the encoder is only for a member.
+            KeepsOpeningAfterLeave = opening.IsEmpty,
         };
     }
 

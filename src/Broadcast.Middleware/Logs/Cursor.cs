@@ -341,10 +341,8 @@ sealed class Cursor
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
 
-    /// <summary>
-    /// True if the reader must still take the bytes of <see cref="TakeOpening"/>, even after the subscriber has left.
-    /// </summary>
-    public bool HasOpening => _options is { HasOpening: true };
+    /// <summary>See <see cref="CursorOptions.NeedsOpening"/>.</summary>
+    public bool NeedsOpening => _options is { NeedsOpening: true };
 
     /// <summary>Returns the bytes to send before the first message. Later calls return empty memory.</summary>
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;

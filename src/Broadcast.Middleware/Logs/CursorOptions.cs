@@ -38,8 +38,13 @@ sealed class CursorOptions
     /// <summary>Bytes to send before the first message.</summary>
     public ReadOnlyMemory<byte> Opening { get; init; }
 
-    /// <summary>True if the client has not received <see cref="Opening"/> yet.</summary>
-    public bool HasOpening => !_isOpeningTaken && !Opening.IsEmpty;
+    /// <summary>
+    /// True if the client needs <see cref="Opening"/> even if the subscriber leaves before the reader's first turn.
+    /// </summary>
+    public bool KeepsOpeningAfterLeave { get; init; }
+
+    /// <summary>True if the reader must keep the cursor after a leave, until it has taken the opening.</summary>
+    public bool NeedsOpening => KeepsOpeningAfterLeave && !_isOpeningTaken && !Opening.IsEmpty;
 
     /// <summary>Returns <see cref="Opening"/> for the first call, and empty memory for later calls.</summary>
     public ReadOnlyMemory<byte> TakeOpening()

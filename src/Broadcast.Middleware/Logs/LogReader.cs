@@ -116,7 +116,7 @@ sealed class LogReader
     {
         var cursor = _cursors[index];
         if (_clock.HasTransientLogs) CheckTransientCursor(cursor);
-        if (cursor.HasOpening) return false;
+        if (cursor.NeedsOpening) return false;
         if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is true) return false;
         RemoveAt(index);
         return true;
@@ -432,7 +432,7 @@ sealed class LogReader
             // A leave first marks the cursor and then adds the cursor again. In between, the reader may have released
             // the cursor.
             if (cursor.IsReleased) continue;
-            if (IsClosed || (cursor.HasLeft && !cursor.HasOpening))
+            if (IsClosed || (cursor.HasLeft && !cursor.NeedsOpening))
             {
                 cursor.Release();
                 continue;

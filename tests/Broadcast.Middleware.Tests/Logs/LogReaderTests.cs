@@ -46,12 +46,21 @@ public sealed class LogReaderTests
     public void Read_LeaveBeforeFirstTurn_ReturnsOpeningOnce(bool checksBacklog)
     {
         var log = TestLog.Create(_clock, 1_024);
-        var cursor = Add(log, new() { Opening = "opening"u8.ToArray() });
+        var cursor = Add(log, new() { Opening = "opening"u8.ToArray(), KeepsOpeningAfterLeave = true });
         cursor.Leave(log);
         Append(log, "1");
         if (checksBacklog) Assert.False(_reader.IsBehindBy(0));
         Assert.True(_reader.TryTake(long.MaxValue, out var run));
         Assert.Equal("opening"u8, run.Frames.Span);
+        Assert.False(_reader.TryTake(long.MaxValue, out _));
+        Assert.Empty(_reader.Cursors.ToArray());
+    }
+
+    [Fact]
+    public void Read_LeaveBeforeFirstTurn_DropsOpeningOfMembership()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Add(log, new() { Opening = "joined"u8.ToArray() }).Leave(log);
         Assert.False(_reader.TryTake(long.MaxValue, out _));
         Assert.Empty(_reader.Cursors.ToArray());
     }
