@@ -68,7 +68,8 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         // The first presence change is the join of the first member.
         await presence.WatchAsync(Group, cancellationToken).FirstAsync(cancellationToken);
         using var timer = new PeriodicTimer(Tick, time);
-        while (await presence.CountAsync(Group, cancellationToken) > 0)
+        // Only a feed without viewers on its own node asks the cluster.
+        while (broadcaster.Connections.CountGroupMembers(Group) > 0 || await presence.CountAsync(Group, cancellationToken) > 0)
         {
             await timer.WaitForNextTickAsync(cancellationToken);
             for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(cancellationToken);

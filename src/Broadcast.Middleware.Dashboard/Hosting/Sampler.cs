@@ -53,13 +53,18 @@ sealed class Sampler(
     {
         using var timer = new PeriodicTimer(Interval, time);
         var reader = TryCreateReader();
-        while (await timer.WaitForNextTickAsync().ConfigureAwait(false) && !StopWithoutViewers())
+        try
         {
-            if (reader is null) reader = TryCreateReader();
-            else await SampleAsync(reader).ConfigureAwait(false);
+            while (await timer.WaitForNextTickAsync().ConfigureAwait(false) && !StopWithoutViewers())
+            {
+                if (reader is null) reader = TryCreateReader();
+                else await SampleAsync(reader).ConfigureAwait(false);
+            }
         }
-
-        reader?.Dispose();
+        finally
+        {
+            reader?.Dispose();
+        }
     }
 
     /// <summary>Starts a measurement. Returns null if the start fails.</summary>
