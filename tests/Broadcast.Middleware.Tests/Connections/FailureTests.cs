@@ -142,11 +142,11 @@ public sealed class FailureTests
         await using var client = await RawClient.OpenAsync(app);
         var id = app.Registry.Connections.Single().Id;
 
-        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(id, "/b"));
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(id, "/b", TestContext.Current.CancellationToken));
         Assert.Equal(0, app.Registry.CountGroupMembers("/b"));
 
         registry.OnJoin = static (_, _) => true;
-        Assert.True((await app.Broadcaster.JoinAsync(id, "/b")).Joined);
+        Assert.True(await app.Broadcaster.JoinAsync(id, "/b", TestContext.Current.CancellationToken));
     }
 
     [Fact]
