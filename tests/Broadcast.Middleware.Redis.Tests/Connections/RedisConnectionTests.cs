@@ -1,6 +1,7 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using Broadcast.Middleware.Redis.Storage;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 using StackExchange.Redis;
 
@@ -88,16 +89,26 @@ public sealed class RedisConnectionTests : RedisTest
     {
         await Redis.StartAsync();
         var proxy = CreateProxy();
-        static void UseDefaults(RedisBackplaneOptions options) =>
-            (options.NodeTimeout, options.CheckInterval) = (TimeSpan.FromSeconds(12), TimeSpan.FromSeconds(2));
-        var silent = StartNode(proxy.Configuration + settings, UseDefaults);
-        var other = StartNode(configure: UseDefaults);
+        // StackExchange.Redis replaces a silent connection after 7 to 10 seconds.
+        static void SetTimeouts(RedisBackplaneOptions options) =>
+            (options.NodeTimeout, options.CheckInterval) = (TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(2));
+        var silent = StartNode(proxy.Configuration + settings, SetTimeouts);
+        var other = StartNode(configure: SetTimeouts);
         foreach (var node in new[] { silent, other }) await node.SubscribeAsync(Group);
         silent.Backplane.SetMember(Group, "m", default);
         await TestNode.EventuallyAsync(
             async () => await other.Backplane.CountMembersAsync(Group, Token) == 1, "The member is listed.");
         await other.PublishAsync(Group, "0");
         await silent.WaitForMessagesAsync(Group, 1);
+        await using (var direct = await Redis.ConnectAsync())
+        {
+            var heartbeat = new KeySpace("test", "", 0, []).Heartbeat(silent.NodeName!);
+            ((RedisBackplane)silent.Backplane).Heartbeat.RenewSoon();
+            await TestNode.EventuallyAsync(
+                async () => await direct.GetDatabase().KeyTimeToLiveAsync(heartbeat) > TimeSpan.FromSeconds(14),
+                "The node has just renewed its heartbeat.");
+        }
+
         proxy.Silence();
         for (var i = 1; i <= 50; i++) await other.PublishAsync(Group, $"{i}");
         // The member remains listed only while the node renews its heartbeat in time.
@@ -121,7 +132,7 @@ public sealed class RedisConnectionTests : RedisTest
         var publish = node.PublishAsync(Group, "");
         node.Backplane.SetMember(Group, "m", default);
         var dispose = ((IAsyncDisposable)node.Backplane).DisposeAsync().AsTask();
-        await dispose.WaitAsync(TimeSpan.FromSeconds(5), Token);
+        await dispose.WaitAsync(TimeSpan.FromSeconds(30), Token);
         await Assert.ThrowsAsync<BackplaneException>(() => publish);
     }
 

@@ -31,7 +31,7 @@ public sealed class RedisErrorsTests : RedisTest
         await using var connection = await Redis.ConnectAsync();
         await ExecuteAsync(connection, "ACL SETUSER limited on >secret allkeys allchannels +@all");
         var publisher = StartNode(
-            $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(3));
+            $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(15));
         var subscriber = StartNode();
         await subscriber.SubscribeAsync(Group);
         await TestNode.EventuallyAsync(

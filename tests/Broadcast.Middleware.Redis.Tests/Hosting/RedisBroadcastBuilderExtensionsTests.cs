@@ -47,7 +47,7 @@ public sealed class RedisBroadcastBuilderExtensionsTests(SharedRedis redis)
             _ => ++attempts < 3 ? throw new InvalidOperationException("Not yet.") : connection);
         services.AddBroadcast().AddRedis(
             provider => provider.GetRequiredService<IConnectionMultiplexer>(),
-            options => options.Prefix = $"{Guid.NewGuid():N}");
+            options => (options.Prefix, options.PublishTimeout) = ($"{Guid.NewGuid():N}", TimeSpan.FromSeconds(20)));
         var provider = services.BuildServiceProvider();
         var node = new TestNode(provider.GetRequiredService<IBackplane>());
         await node.SubscribeAsync("/a");

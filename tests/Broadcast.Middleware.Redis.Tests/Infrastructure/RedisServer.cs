@@ -135,7 +135,7 @@ sealed class RedisServer : IAsyncDisposable
 
     /// <summary>Creates a connection that only the test uses.</summary>
     public Task<ConnectionMultiplexer> ConnectAsync() =>
-        ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
+        ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true,connectTimeout=60000,syncTimeout=60000,asyncTimeout=60000");
 
     /// <summary>Returns the number of executions of a command, including executions inside scripts.</summary>
     /// <param name="connection">A connection from <see cref="ConnectAsync"/>.</param>

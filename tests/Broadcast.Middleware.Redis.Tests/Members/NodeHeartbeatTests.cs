@@ -18,14 +18,14 @@ public sealed class NodeHeartbeatTests : RedisTest
         const int Members = 20_000;
         var proxy = CreateProxy();
         // The writes must take longer than the timeout, so this timeout is short.
-        var nodeTimeout = TimeSpan.FromSeconds(6);
+        var nodeTimeout = TimeSpan.FromSeconds(10);
         var (writer, observer) = (
             StartNode(proxy.Configuration, options => options.NodeTimeout = nodeTimeout), StartNode());
         writer.Backplane.SetMember(Group, "m", default);
         await TestNode.EventuallyAsync(() => IsListedAsync(observer, Group), "The first member is listed.");
         var name = writer.NodeName;
         var started = TimeProvider.System.GetTimestamp();
-        proxy.AnswerDelay = TimeSpan.FromMilliseconds(80);
+        proxy.AnswerDelay = TimeSpan.FromMilliseconds(160);
         for (var i = 0; i < Members; i++) writer.Backplane.SetMember($"/{i}", "m", default);
         await TestNode.EventuallyAsync(
             async () =>

@@ -144,7 +144,7 @@ public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
         broadcast.AddRedis(redis.Server.Configuration, options =>
         {
             options.Prefix = _prefix;
-            options.NodeTimeout = TimeSpan.FromSeconds(3);
+            options.NodeTimeout = TimeSpan.FromSeconds(15);
             options.CheckInterval = TimeSpan.FromMilliseconds(200);
             options.PublishTimeout = TimeSpan.FromSeconds(20);
         });

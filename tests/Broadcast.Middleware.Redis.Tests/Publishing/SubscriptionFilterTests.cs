@@ -71,7 +71,7 @@ public sealed class SubscriptionFilterTests : RedisTest
             options.Groups[Group] = retains
                 ? new() { RetainLatestPerKey = true }
                 : new() { HistoryMessages = 100, ReplayOnJoin = 100, HistoryAge = Timeout.InfiniteTimeSpan };
-        }).AddRedis(Redis.Configuration, static options => options.Prefix = "test");
+        }).AddRedis(Redis.Configuration, static options => (options.Prefix, options.PublishTimeout) = ("test", TimeSpan.FromSeconds(20)));
         var app = builder.Build();
         app.MapBroadcast(Group);
         await app.StartAsync(Token);

@@ -26,7 +26,7 @@ public sealed class MemoryLimitTests : RedisTest
     [Fact]
     public async Task Publish_RedisOutOfMemory_IsRefusedAndCreatesNoStream()
     {
-        var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromSeconds(3));
+        var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromSeconds(15));
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         await StartNode().PublishAsync("/other", "");
         await using var connection = await Redis.ConnectAsync();

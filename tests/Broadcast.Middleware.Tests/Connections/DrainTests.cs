@@ -38,7 +38,7 @@ public sealed class DrainTests
     [Fact]
     public async Task Handshake_DuringDrain_IsRefusedWithStatus503()
     {
-        await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
+        await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
         await using var client = await RawClient.OpenAsync(app);
         await using var early = await RawClient.ConnectAsync(app);
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();

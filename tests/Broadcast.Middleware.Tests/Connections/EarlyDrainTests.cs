@@ -20,7 +20,7 @@ public sealed class EarlyDrainTests
                 await release.Task;
                 await next(context);
             }),
-            options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
+            options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
 

@@ -15,14 +15,17 @@ public sealed class SkipToLatestTests
         await using var healthy = await RawClient.OpenAsync(app);
         await using var slow = await Stall.OpenAsync(app);
         var heard = 0;
+        // The publisher waits until the slow client has received the first message, and then continues.
+        var first = slow.ReadFrameAsync();
         await Task.WhenAll(
-            Numbered.PublishAllAsync(app, Messages, Size, () => Volatile.Read(ref heard)),
+            Numbered.PublishAllAsync(app, Messages, Size, () => first.IsCompleted ? Volatile.Read(ref heard) : 0),
             Numbered.ReadAllAsync(healthy, Messages, count => Volatile.Write(ref heard, count)));
 
+        var zero = Numbered.Read((await first).Payload);
         var reading = ReadUntilAsync(slow, Messages);
         await Eventually.True(() => meters.Delivered + meters.Sum(Meters.Dropped) == 2 * Messages);
         await app.Broadcaster.PublishAsync(Numbered.Make(Messages, Size), cancellationToken: TestContext.Current.CancellationToken);
-        var got = await reading;
+        List<int> got = [zero, .. await reading];
 
         Assert.Equal(0, got[0]);
         Assert.Equal(Messages, got[^1]);

@@ -210,13 +210,14 @@ public sealed class GuideTests
         var client = DocumentedListener.RunAsync(
             new Uri($"ws://127.0.0.1:{app.Port}/ws"), async text => await received.Writer.WriteAsync(text, Token), stop.Token);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
-        await app.PublishAsync("before");
+        // A connection joins the group of its URL before the group of all connections.
+        await app.PublishToAsync(Recipients.Group("/ws"), "before");
         Assert.Equal("before", await received.Reader.ReadAsync(Token));
 
         var first = app.Registry.Connections.Single().Id;
         await app.Broadcaster.CloseAsync(first, (System.Net.WebSockets.WebSocketCloseStatus)1012, cancellationToken: Token);
         await Eventually.True(() => app.Registry.GetGroupMembers("/ws").Any(connection => connection.Id != first));
-        await app.PublishAsync("after");
+        await app.PublishToAsync(Recipients.Group("/ws"), "after");
 
         Assert.Equal("after", await received.Reader.ReadAsync(Token));
         await stop.CancelAsync();

@@ -166,7 +166,7 @@ public sealed class CompressionTests
         using var webSocket = await client.ConnectAsync(new Uri("ws://localhost/ws"), TestContext.Current.CancellationToken);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
         var text = Deflate.Json(500);
-        await app.Broadcaster.PublishAsync(text, cancellationToken: TestContext.Current.CancellationToken);
+        await app.Broadcaster.PublishAsync(text, Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
         var buffer = new byte[1000];
         var received = await webSocket.ReceiveAsync(buffer, TestContext.Current.CancellationToken);
         Assert.Equal(text, Encoding.UTF8.GetString(buffer, 0, received.Count));

@@ -23,6 +23,7 @@ public sealed class DemoServer : IAsyncLifetime
     public static readonly string? NativeProgram =
         Environment.GetEnvironmentVariable("BROADCAST_TEST_NATIVE_DEMO") is { Length: > 0 } path ? Path.GetFullPath(path) : null;
 
+    readonly ReservedPort _port = new();
     readonly ConcurrentQueue<string> _output = [];
     Process? _process;
 
@@ -43,7 +44,7 @@ public sealed class DemoServer : IAsyncLifetime
     /// <summary>Starts the process. A restart uses the port of the first start.</summary>
     public async ValueTask StartAsync(params IEnumerable<string> settings)
     {
-        var url = Http.BaseAddress?.GetLeftPart(UriPartial.Authority) ?? "http://127.0.0.1:0";
+        var url = $"http://127.0.0.1:{_port.Number}";
         string[] program = NativeProgram is null ? [Path.Combine(AppContext.BaseDirectory, "WebDemo.dll")] : [];
         var start = new ProcessStartInfo(
             NativeProgram ?? Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet",
@@ -140,6 +141,7 @@ public sealed class DemoServer : IAsyncLifetime
     public async ValueTask DisposeAsync()
     {
         Http.Dispose();
+        _port.Dispose();
         if (_process is null) return;
         if (!_process.HasExited) await KillAsync();
         _process.Dispose();

@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 
 namespace WebDemo.Tests;
 
@@ -11,15 +9,13 @@ sealed class RedisServer : IDisposable
     static readonly string Program =
         Environment.GetEnvironmentVariable("BROADCAST_TEST_REDIS") is { Length: > 0 } path ? path : "/usr/bin/redis-server";
 
+    readonly ReservedPort _port = new();
     readonly Process _process;
 
     public RedisServer()
     {
         Assert.SkipUnless(File.Exists(Program), $"{Program} does not exist. Install redis-server, or set BROADCAST_TEST_REDIS to its path.");
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        var port = ((IPEndPoint)probe.LocalEndpoint).Port.ToString(CultureInfo.InvariantCulture);
-        probe.Stop();
+        var port = _port.Number.ToString(CultureInfo.InvariantCulture);
         string[] arguments = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         _process = Process.Start(new ProcessStartInfo(Program, arguments) { RedirectStandardOutput = true })!;
         NodeSettings = ["--Broadcast:Redis:Configuration=127.0.0.1:" + port, "--Prices=false"];
@@ -32,5 +28,6 @@ sealed class RedisServer : IDisposable
     {
         _process.Kill();
         _process.Dispose();
+        _port.Dispose();
     }
 }

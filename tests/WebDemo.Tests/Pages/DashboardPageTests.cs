@@ -117,6 +117,8 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         await Expect(page.Page.Locator("#state")).ToHaveTextAsync("Connected");
         await page.Page.Clock.RunForAsync(60_000);
         Assert.Single(held);
+        // The next refresh must not start before the test has seen the problem.
+        await page.Page.Clock.PauseAtAsync(DateTime.UtcNow.AddMinutes(2));
 
         // The server answers again: first with a problem, and then with the nodes.
         isHolding = false;

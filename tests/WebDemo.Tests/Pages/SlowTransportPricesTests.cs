@@ -32,8 +32,9 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
         var slowAges = (await slow.GetPriceAgesAsync()).Ages;
         TestContext.Current.TestOutputHelper?.WriteLine($"The prices of the slow page are {slowAges.Min()} to {slowAges.Max()} ms old.");
 
-        // The slow transport needs 10 seconds for the 20 KB in the buffers, and 2 more seconds for one price of each symbol.
-        Assert.InRange(slowAges.Max(), 0, 16_000);
+        // The slow transport needs 10 seconds for the 20 KB in the buffers, and 2 more seconds for one price of each symbol. On a busy
+        // machine, the proxy is slower. Without conflation, the prices would be about 80 seconds old.
+        Assert.InRange(slowAges.Max(), 0, 40_000);
 
         // The fast page must show recent prices. A busy machine may delay the browser for a moment, so the test waits for recent prices.
         await fast.AssertPricesAreNewerThanAsync(milliseconds: 3_000);
