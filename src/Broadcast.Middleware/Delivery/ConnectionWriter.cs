@@ -303,9 +303,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     }
 
     /// <summary>
-    /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
-    /// notices, messages, the position, the closing message of the protocol. Afterwards, this method starts a requested
-    /// close.
+    /// Returns the next bytes to write. The order is: control frames, the opening, a ping, a heartbeat message,
+    /// notices, messages, the position, and the closing message. Afterwards, this method starts a requested close.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {

@@ -156,7 +156,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         return !result.IsCompleted;
     }
 
-    /// <summary>Ends the use of the input.</summary>
+    /// <summary>Completes the input. Do not read afterwards.</summary>
     public ValueTask CompleteAsync() => input.CompleteAsync();
 
     ReceivedItem Parse(ref ReadOnlySequence<byte> unread, bool isHandling)

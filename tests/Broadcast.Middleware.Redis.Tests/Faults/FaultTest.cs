@@ -107,7 +107,7 @@ public abstract class FaultTest : IAsyncLifetime
 
     /// <summary>
     /// Publishes the first third of the messages. Causes the fault while the publishers publish the second third.
-    /// Publishing the last third after the fault must succeed. Then checks that all subscribers continue, and that
+    /// Publishing the last third after the fault must succeed. The method then checks that all subscribers continue, and that
     /// exactly the expected subscribers were notified. Also checks that a client with a position receives exactly the
     /// messages after its position.
     /// </summary>

@@ -521,7 +521,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task DisconnectFilter_JoinsGroup_ReturnsFalse()
+    public async Task JoinAsync_InDisconnectFilter_ReturnsFalse()
     {
         var joined = new TaskCompletionSource<bool>();
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect(async (context, next) =>

@@ -57,7 +57,7 @@ public sealed class BlockTests
         for (var i = 0; i < Entries; i++) block.Append(new(default, MessageType.Text), i + 1, 0, null);
         var encoder = new FixedSizeEncoder(size);
 
-        // For the second reader, the entries are already encoded. The third reader starts inside the first run.
+        // For the second reader, the entries are already encoded. The third reader starts at the second entry.
         foreach (var start in new[] { 0, 0, 1 })
         {
             for (var from = start; from < Entries; from += expected)

@@ -42,9 +42,11 @@ sealed class Revalidator : IConnectionRevalidator
 
     public async ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken)
     {
+        // A test can change the property after this call has started.
+        var holdsAnswer = HoldsAnswers;
         _asked.Enqueue(connection.UserId);
         var answer = await Answer(connection, cancellationToken);
-        if (!HoldsAnswers) return answer;
+        if (!holdsAnswer) return answer;
         var held = new TaskCompletionSource();
         _held.Enqueue(((Connection)connection, held));
         await held.Task;
