@@ -131,7 +131,7 @@ public sealed class TwoNodesFeatureTests
         async Task MembersAreAsync(params string[] expected)
         {
             string[] members = [];
-            for (var i = 0; i < 100; i++)
+            for (var i = 0; i < 600; i++)
             {
                 members = [.. (await presence.GetMembersAsync("/b", Token)).Select(static member => member.ConnectionId)];
                 if (members.SequenceEqual(expected)) return;

@@ -58,7 +58,7 @@ public sealed class DrainPendingRequestTests
     [Fact]
     public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOtherConnections()
     {
-        await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(2));
+        await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(6));
         await using var client = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
         await JsonClient.SendTextAsync(client, Pay(1));

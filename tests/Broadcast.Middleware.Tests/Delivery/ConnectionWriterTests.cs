@@ -223,13 +223,13 @@ public sealed class ConnectionWriterTests
         public BlockedPump(Pump pump)
         {
             pump.Post(this);
-            _blocked.Wait(TimeSpan.FromSeconds(10), Token);
+            _blocked.Wait(Eventually.Patience, Token);
         }
 
         public override void Run()
         {
             _blocked.Set();
-            _released.Wait(TimeSpan.FromSeconds(10));
+            _released.Wait(Eventually.Patience);
         }
 
         public void Dispose() => _released.Set();

@@ -137,7 +137,7 @@ public sealed class SlowEventStreamTests
     [Fact]
     public async Task Drain_StalledClient_DelaysNeitherOtherClientsNorHost()
     {
-        await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
+        await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.DrainTimeout = TimeSpan.FromSeconds(6));
         using var meters = new Meters(app);
         await using var stalled = await EventClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
         for (var i = 0; i < 40; i++) await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 40], Recipients.Group("/ws"), cancellationToken: Token);

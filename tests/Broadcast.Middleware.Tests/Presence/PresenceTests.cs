@@ -270,7 +270,7 @@ public sealed class PresenceTests
                 while (!picture.Has(last.Id))
                 {
                     Look();
-                    if (TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromSeconds(10)) Assert.Fail("The last member does not arrive.");
+                    if (TimeProvider.System.GetElapsedTime(started) > Eventually.Patience) Assert.Fail("The last member does not arrive.");
                     Thread.Yield();
                 }
 
@@ -446,7 +446,7 @@ public sealed class PresenceTests
         public bool Remove(IBroadcastConnection connection)
         {
             Forgetting.TrySetResult();
-            _go.Wait(TimeSpan.FromSeconds(10), Token);
+            _go.Wait(Eventually.Patience, Token);
             return _registry.Remove(connection);
         }
 

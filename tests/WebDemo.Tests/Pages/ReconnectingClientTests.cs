@@ -99,11 +99,12 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
         await window.Page.EvaluateAsync("""
             async () => {
                 const { listen } = await import('/clients.js');
-                [window.opened, window.isClosed] = [0, false];
+                [window.opened, window.isOpen, window.isClosed] = [0, false, false];
                 window.EventSource = class extends EventSource {
                     constructor(url) {
                         super(url);
                         opened++;
+                        this.addEventListener('open', () => isOpen = true);
                         this.addEventListener('close', () => isClosed = true);
                     }
                 };
@@ -111,6 +112,8 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
             }
             """);
         await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
+        // Before the response has started, the server would answer with an HTTP status instead of an event.
+        await window.Page.WaitForFunctionAsync("() => isOpen");
         await app.Services.GetRequiredService<IBroadcaster>()
             .CloseAsync(registry.Connections.Single().Id, (WebSocketCloseStatus)code, cancellationToken: token);
         await window.Page.WaitForFunctionAsync("() => isClosed");
@@ -196,7 +199,7 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
             async () => {
                 const { follow } = await import('/clients.js');
                 window.received = [];
-                follow(`ws://${location.host}/ws`, data => received.push(data), () => received.push('MISSED'), { silence: 4000 });
+                follow(`ws://${location.host}/ws`, data => received.push(data), () => received.push('MISSED'), { silence: 15000 });
             }
             """);
         await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
