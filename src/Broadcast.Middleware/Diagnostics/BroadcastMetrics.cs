@@ -142,19 +142,6 @@ sealed class BroadcastMetrics
         _ => throw new ArgumentOutOfRangeException(nameof(reason)),
     };
 
-    static void Add(Counter<long> counter, long value)
-    {
-        if (!counter.Enabled) return;
-        try
-        {
-            counter.Add(value);
-        }
-        catch (Exception)
-        {
-            // See the remarks of the class.
-        }
-    }
-
     static void Add(UpDownCounter<long> counter, long value)
     {
         if (!counter.Enabled) return;
@@ -168,12 +155,13 @@ sealed class BroadcastMetrics
         }
     }
 
-    static void Add(Counter<long> counter, long value, string reason)
+    static void Add(Counter<long> counter, long value, string? reason = null)
     {
         if (!counter.Enabled) return;
         try
         {
-            counter.Add(value, new KeyValuePair<string, object?>("reason", reason));
+            if (reason is null) counter.Add(value);
+            else counter.Add(value, new KeyValuePair<string, object?>("reason", reason));
         }
         catch (Exception)
         {

@@ -46,4 +46,15 @@ public abstract class RedisTest : IAsyncLifetime
     private protected TestNode StartNode(
         string? configuration = null, Action<RedisBackplaneOptions>? configure = null) =>
         new(Nodes.Create(configuration ?? Redis.Configuration, configure));
+
+    /// <summary>Starts a node that subscribes to <see cref="Group"/>, publishes "1" and receives this message.</summary>
+    /// <returns>The node, and the position at which the subscription starts.</returns>
+    private protected async Task<(TestNode Node, Position Start)> StartNodeWithMessageAsync()
+    {
+        var node = StartNode();
+        var subscription = await node.SubscribeAsync(Group);
+        await node.PublishAsync(Group, "1");
+        await node.WaitForMessagesAsync(Group, 1);
+        return (node, subscription.Position);
+    }
 }

@@ -196,8 +196,7 @@ public sealed class EpochTests : RedisTest
 
     /// <summary>
     /// Redis fails before it has replicated the batches of three nodes. The nodes send their batches again, and Redis
-    /// stores them in another order. The last batch has the same node, number and offset as before
-    /// the failure.
+    /// stores them in another order. The last batch has the same node, number and offset as before the failure.
     /// </summary>
     [Fact]
     public async Task RedisRestore_SameBatchesInOtherOrder_ReportsLossAndStartsNewEpoch()
@@ -229,10 +228,7 @@ public sealed class EpochTests : RedisTest
     [Fact]
     public async Task RedisRestore_OtherBatchBeforeStart_ReportsLossAndStartsNewEpoch()
     {
-        var node = StartNode();
-        var start = await node.SubscribeAsync(Group);
-        await node.PublishAsync(Group, "1");
-        await node.WaitForMessagesAsync(Group, 1);
+        var (node, start) = await StartNodeWithMessageAsync();
         await using var connection = await Redis.ConnectAsync();
         var transaction = connection.GetDatabase().CreateTransaction();
         _ = transaction.KeyDeleteAsync([Keys.Stream, Keys.Index]);
@@ -241,7 +237,7 @@ public sealed class EpochTests : RedisTest
         Assert.True(await transaction.ExecuteAsync());
         await node.WaitForLossAsync(Group);
         Assert.Equal(["1"], node.GetReceivedTexts(Group));
-        Assert.InRange((await node.SubscribeAsync(Group)).Position.Epoch, start.Position.Epoch + 1, ulong.MaxValue);
+        Assert.InRange((await node.SubscribeAsync(Group)).Position.Epoch, start.Epoch + 1, ulong.MaxValue);
     }
 
     /// <summary>

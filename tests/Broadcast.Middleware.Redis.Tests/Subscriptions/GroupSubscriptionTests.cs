@@ -12,10 +12,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     [Fact]
     public async Task LastMessage_LostOnChannel_IsFoundByCheck()
     {
-        var node = StartNode();
-        await node.SubscribeAsync(Group);
-        await node.PublishAsync(Group, "1");
-        await node.WaitForMessagesAsync(Group, 1);
+        var (node, _) = await StartNodeWithMessageAsync();
         await using var connection = await Redis.ConnectAsync();
         await UndeliveredMessage.PublishAsync(connection.GetDatabase(), Keys, 1, "2");
         await node.WaitForMessagesAsync(Group, 2);
@@ -28,10 +25,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     [Fact]
     public async Task FirstMessageAfterStreamExpires_LostOnChannel_IsFoundByCheck()
     {
-        var node = StartNode();
-        await node.SubscribeAsync(Group);
-        await node.PublishAsync(Group, "1");
-        await node.WaitForMessagesAsync(Group, 1);
+        var (node, _) = await StartNodeWithMessageAsync();
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
         await database.KeyDeleteAsync([Keys.Stream, Keys.Index]);
@@ -91,10 +85,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     [Fact]
     public async Task FirstMessageAfterStreamExpires_WithoutPreviousTag_ReportsLossInSameEpoch()
     {
-        var node = StartNode();
-        var start = await node.SubscribeAsync(Group);
-        await node.PublishAsync(Group, "1");
-        await node.WaitForMessagesAsync(Group, 1);
+        var (node, start) = await StartNodeWithMessageAsync();
         await using var connection = await Redis.ConnectAsync();
         var transaction = connection.GetDatabase().CreateTransaction();
         _ = transaction.KeyDeleteAsync([Keys.Stream, Keys.Index]);
@@ -102,7 +93,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         _ = transaction.StreamAddAsync(Keys.Stream, [new("c", 1), new("t", 0), new("g", "tag"), new("b", "")], "2-0");
         Assert.True(await transaction.ExecuteAsync());
         await node.WaitForLossAsync(Group);
-        Assert.Equal(new(start.Position.Epoch, 2), (await node.SubscribeAsync(Group)).Position);
+        Assert.Equal(new(start.Epoch, 2), (await node.SubscribeAsync(Group)).Position);
     }
 
     [Fact]

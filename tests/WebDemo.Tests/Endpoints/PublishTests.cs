@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
@@ -42,13 +41,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
         }
 
         // The connections of earlier tests may still end.
-        var watch = Stopwatch.StartNew();
-        while (await server.CountAsync() != 2)
-        {
-            Assert.True(watch.Elapsed < TestLimits.Wait, "The connections of earlier tests do not end.");
-            await Task.Delay(10, TestContext.Current.CancellationToken);
-        }
-
+        await server.WaitForCountAsync(null, 2);
         var response = JsonDocument.Parse(await PublishAsync("/publish", "to all")).RootElement;
         Assert.Equal(2, response.GetProperty("localRecipients").GetInt32());
         Assert.Equal("to all", await ws.ReceiveTextAsync());

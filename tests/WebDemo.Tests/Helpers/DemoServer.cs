@@ -119,13 +119,16 @@ public sealed class DemoServer : IAsyncLifetime
 
     public Uri GetWebSocketUrl(string path) => new UriBuilder(Url) { Scheme = "ws", Path = path.Split('?')[0], Query = path.Contains('?') ? path.Split('?', 2)[1] : "" }.Uri;
 
-    /// <summary>Waits until a group has this number of connections. A connection joins its group shortly after the handshake.</summary>
-    public async Task WaitForCountAsync(string group, int count)
+    /// <summary>
+    /// Waits until a group has this number of connections, or the server if the group is null. A connection joins its group shortly
+    /// after the handshake.
+    /// </summary>
+    public async Task WaitForCountAsync(string? group, int count)
     {
         var watch = Stopwatch.StartNew();
         while (await CountAsync(group) is var actual && actual != count)
         {
-            Assert.True(watch.Elapsed < TestLimits.Wait, $"{group} has {actual} connections after {watch.Elapsed.TotalSeconds:F0} s. Expected {count}.");
+            Assert.True(watch.Elapsed < TestLimits.Wait, $"{group ?? "The server"} has {actual} connections after {watch.Elapsed.TotalSeconds:F0} s. Expected {count}.");
             await Task.Delay(10, TestContext.Current.CancellationToken);
         }
     }

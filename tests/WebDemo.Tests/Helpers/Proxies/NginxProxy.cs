@@ -11,7 +11,10 @@ sealed class NginxProxy : IAsyncDisposable
     readonly Process _process;
     readonly DirectoryInfo _directory;
 
-    NginxProxy(Process process, DirectoryInfo directory, int port) => (_process, _directory, Url) = (process, directory, new($"http://127.0.0.1:{port}"));
+    readonly ReservedPort _port;
+
+    NginxProxy(Process process, DirectoryInfo directory, ReservedPort port) =>
+        (_process, _directory, _port, Url) = (process, directory, port, new($"http://127.0.0.1:{port.Number}"));
 
     public Uri Url { get; }
 
@@ -20,7 +23,7 @@ sealed class NginxProxy : IAsyncDisposable
     /// <param name="settings">The settings of the location, such as <c>proxy_set_header Host $http_host;</c>.</param>
     public static async Task<NginxProxy> StartAsync(Uri server, string settings)
     {
-        var port = FindPort();
+        var port = new ReservedPort();
         var directory = Directory.CreateTempSubdirectory("broadcast-nginx-");
         await File.WriteAllTextAsync(Path.Combine(directory.FullName, "nginx.conf"), $$"""
             daemon off;
@@ -36,7 +39,7 @@ sealed class NginxProxy : IAsyncDisposable
                 uwsgi_temp_path {{directory}}/uwsgi;
                 scgi_temp_path {{directory}}/scgi;
                 server {
-                    listen 127.0.0.1:{{port}};
+                    listen 127.0.0.1:{{port.Number}};
                     location / {
                         proxy_pass {{server.GetLeftPart(UriPartial.Authority)}};
                         {{settings}}
@@ -54,14 +57,8 @@ sealed class NginxProxy : IAsyncDisposable
         _process.Kill();
         await _process.WaitForExitAsync();
         _process.Dispose();
+        _port.Dispose();
         _directory.Delete(recursive: true);
-    }
-
-    static int FindPort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 
     static Process StartProcess(DirectoryInfo directory)
