@@ -6,7 +6,8 @@ namespace Broadcast.Middleware.Transports;
 /// <summary>
 /// Accepts connections. The listener stays open until all connections that were handed over have ended.
 /// </summary>
-sealed class HandoverListener(IConnectionListener listener, HandoverOptions options) : IConnectionListener
+sealed class HandoverListener(
+    IConnectionListener listener, HandoverOptions options, HandoverListenerFactory factory) : IConnectionListener
 {
     readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -32,13 +33,14 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
     /// If the app is stopping, the method waits until these connections have ended. So the server does not stop before
     /// the drain is complete. A filter that never returns can keep a connection open, so the wait is limited. Kestrel
     /// also disposes a listener when the configuration of its endpoint changes. In this case, the clients of the
-    /// endpoint stay connected.
+    /// endpoint stay connected. When the app stops later, the other listeners wait for these clients.
     /// </remarks>
     public async ValueTask DisposeAsync()
     {
         if (!Interlocked.Exchange(ref _isDisposed, true)) Release();
         var disposing = DisposeWhenIdleAsync();
-        if (options.Stopping.IsCancellationRequested) await disposing;
+        if (options.Stopping.IsCancellationRequested) await Task.WhenAll(disposing, factory.Retired);
+        else factory.Retire(disposing);
     }
 
     /// <summary>Keeps the listener open until the call of <see cref="Release"/>.</summary>

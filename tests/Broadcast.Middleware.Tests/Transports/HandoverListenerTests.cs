@@ -8,10 +8,15 @@ public sealed class HandoverListenerTests : IDisposable
     readonly IConnectionListener _inner = Substitute.For<IConnectionListener>();
     readonly CancellationTokenSource _stopping = new();
     readonly CancellationTokenSource _abandoned = new();
+    readonly HandoverListenerFactory _factory;
     readonly HandoverListener _listener;
 
-    public HandoverListenerTests() =>
-        _listener = new(_inner, new(HandsOver: true, SendsInline: true, _stopping.Token, _abandoned.Token));
+    public HandoverListenerTests()
+    {
+        var options = new HandoverOptions(HandsOver: true, SendsInline: true, _stopping.Token, _abandoned.Token);
+        _factory = new(Substitute.For<IConnectionListenerFactory>(), options);
+        _listener = new(_inner, options, _factory);
+    }
 
     public void Dispose()
     {

@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using System.Net.WebSockets;
 using System.Runtime.CompilerServices;
 using System.Text;
@@ -7,6 +9,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -184,6 +187,44 @@ public sealed class HandoverTests
     }
 
     /// <summary>
+    /// After the configuration of an endpoint has changed, Kestrel listens on another address. The clients of the old
+    /// address stay connected.
+    /// </summary>
+    [Fact]
+    public async Task Stop_AddressHasChanged_WaitsForConnectionsOfOldAddress()
+    {
+        var requests = new Requests();
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.Configuration["Kestrel:Endpoints:A:Url"] = "http://127.0.0.1:0";
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Configure(builder.Configuration.GetSection("Kestrel"), reloadOnChange: true));
+        builder.Services.AddBroadcast(static options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
+        await using var app = builder.Build();
+        app.Use(requests.RunAsync);
+        app.MapBroadcast("/ws");
+        await app.StartAsync(Token);
+        var port = new Uri(app.Urls.Single()).Port;
+        var socket = await ConnectAsync(port);
+        await using var client = new RawClient(new NetworkStream(socket!, ownsSocket: true), socket);
+        Assert.Equal(101, (await client.HandshakeAsync()).Status);
+        await client.JoinedAsync();
+        await Eventually.True(() => requests.Ended == 1);
+        builder.Configuration["Kestrel:Endpoints:A:Url"] = "http://127.0.0.2:0";
+        ((IConfigurationRoot)app.Configuration).Reload();
+        // The system refuses connections to the old address after Kestrel has closed it.
+        while (await ConnectAsync(port) is { } other) other.Dispose();
+
+        var stopping = app.StopAsync(Token);
+
+        Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
+        Assert.False(stopping.IsCompleted, "The server does not wait for the connection.");
+        await client.SendAsync(ClientFrame.OfClose(1001));
+        await client.ReadEndAsync();
+        await stopping.WaitAsync(Eventually.Patience, Token);
+        Assert.Equal(0, app.Services.GetRequiredService<IConnectionRegistry>().Count);
+    }
+
+    /// <summary>
     /// When a server stops, it cancels the reads of open requests. The handover can come after this cancellation.
     /// </summary>
     [Fact]
@@ -265,6 +306,22 @@ public sealed class HandoverTests
         await using var client = await RawClient.OpenAsync(app);
         await EchoAsync(client);
         Assert.IsType<OwnTransport>(app.Services.GetServices<IConnectionListenerFactory>().Last());
+    }
+
+    /// <summary>Returns null if the system refuses the connection.</summary>
+    static async Task<Socket?> ConnectAsync(int port)
+    {
+        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            await socket.ConnectAsync(IPAddress.Loopback, port, Token);
+            return socket;
+        }
+        catch (SocketException error) when (error.SocketErrorCode == SocketError.ConnectionRefused)
+        {
+            socket.Dispose();
+            return null;
+        }
     }
 
     static async Task EchoAsync(RawClient client)
