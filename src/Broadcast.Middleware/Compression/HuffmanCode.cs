@@ -104,7 +104,8 @@ sealed class HuffmanCode(int maxSymbols)
         return -1;
     }
 
-    static int Reverse(int code, int length)
+    /// <summary>Reverses the bits of a code. DEFLATE writes the highest bit of a code first.</summary>
+    public static int Reverse(int code, int length)
     {
         var reversed = 0;
         for (; length > 0; length--, code >>= 1) reversed = (reversed << 1) | (code & 1);

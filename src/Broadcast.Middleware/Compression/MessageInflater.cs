@@ -24,17 +24,10 @@ namespace Broadcast.Middleware.Compression;
 sealed class MessageInflater : IResettable
 {
     const int MaxLiteralCodes = 286, MaxDistanceCodes = 30, LengthCodes = 19;
-    const int EndOfBlock = 256;
 
     static readonly ObjectPool<MessageInflater> Pool = ObjectPool.Create<MessageInflater>();
 
-    static readonly HuffmanCode FixedLiterals = CreateFixed(288, static symbol => symbol switch
-    {
-        < 144 => 8,
-        < 256 => 9,
-        < 280 => 7,
-        _ => 8,
-    });
+    static readonly HuffmanCode FixedLiterals = CreateFixed(288, DeflateTables.FixedCodeLength);
 
     static readonly HuffmanCode FixedDistances = CreateFixed(32, static _ => 5);
 
@@ -66,25 +59,6 @@ sealed class MessageInflater : IResettable
         Codes,
         Match,
     }
-
-    // The bases and the numbers of extra bits of RFC 1951, section 3.2.5.
-    static ReadOnlySpan<ushort> LengthBases =>
-    [
-        3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227,
-        258,
-    ];
-
-    static ReadOnlySpan<byte> LengthExtraBits =>
-        [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
-
-    static ReadOnlySpan<ushort> DistanceBases =>
-    [
-        1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097,
-        6145, 8193, 12289, 16385, 24577,
-    ];
-
-    static ReadOnlySpan<byte> DistanceExtraBits =>
-        [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13];
 
     // The order of the code lengths in the header of a dynamic block (RFC 1951, section 3.2.7).
     static ReadOnlySpan<byte> LengthCodeOrder => [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
@@ -207,7 +181,7 @@ sealed class MessageInflater : IResettable
     InflateResult? ReadDynamicHeader(ref ReadOnlySpan<byte> input)
     {
         if (!TryFill(ref input, 14)) return InflateResult.NeedsInput;
-        _literalCount = TakeBits(5) + 257;
+        _literalCount = TakeBits(5) + DeflateTables.FirstLength;
         _distanceCount = TakeBits(5) + 1;
         _lengthCount = TakeBits(4) + 4;
         if (_literalCount > MaxLiteralCodes || _distanceCount > MaxDistanceCodes) return InflateResult.Invalid;
@@ -250,7 +224,7 @@ sealed class MessageInflater : IResettable
         }
 
         var lengths = _lengths.AsSpan(0, total);
-        var isValid = lengths[EndOfBlock] != 0
+        var isValid = lengths[DeflateTables.EndOfBlock] != 0
             && _dynamicLiterals.TryBuild(lengths[.._literalCount], maySkipCodes: true)
             && _dynamicDistances.TryBuild(lengths[_literalCount..], maySkipCodes: true);
         if (!isValid) return InflateResult.Invalid;
@@ -266,7 +240,7 @@ sealed class MessageInflater : IResettable
             if (_bitCount < 48) Fill(ref input);
             var used = _literals.Decode(_bits, _bitCount, out var symbol);
             if (used <= 0) return used < 0 ? InflateResult.Invalid : InflateResult.NeedsInput;
-            if (symbol < EndOfBlock)
+            if (symbol < DeflateTables.EndOfBlock)
             {
                 if (length == message.Length) return InflateResult.NeedsSpace;
                 message[length++] = (byte)symbol;
@@ -274,7 +248,7 @@ sealed class MessageInflater : IResettable
                 continue;
             }
 
-            if (symbol == EndOfBlock)
+            if (symbol == DeflateTables.EndOfBlock)
             {
                 Drop(used);
                 _state = State.BlockHeader;
@@ -282,19 +256,19 @@ sealed class MessageInflater : IResettable
             }
 
             // Use the bits only after all bits of the match have arrived.
-            symbol -= EndOfBlock + 1;
-            if (symbol >= LengthBases.Length) return InflateResult.Invalid;
-            var extraBits = LengthExtraBits[symbol];
-            var copyLength = LengthBases[symbol] + Peek(used, extraBits);
+            symbol -= DeflateTables.FirstLength;
+            if (symbol >= DeflateTables.LengthBases.Length) return InflateResult.Invalid;
+            var extraBits = DeflateTables.LengthExtraBits[symbol];
+            var copyLength = DeflateTables.LengthBases[symbol] + Peek(used, extraBits);
             used += extraBits;
             if (used >= _bitCount) return InflateResult.NeedsInput;
             var usedByDistance = _distances.Decode(_bits >> used, _bitCount - used, out symbol);
             if (usedByDistance <= 0) return usedByDistance < 0 ? InflateResult.Invalid : InflateResult.NeedsInput;
-            if (symbol >= DistanceBases.Length) return InflateResult.Invalid;
+            if (symbol >= DeflateTables.DistanceBases.Length) return InflateResult.Invalid;
             used += usedByDistance;
-            extraBits = DistanceExtraBits[symbol];
+            extraBits = DeflateTables.DistanceExtraBits[symbol];
             if (used + extraBits > _bitCount) return InflateResult.NeedsInput;
-            _copyDistance = DistanceBases[symbol] + Peek(used, extraBits);
+            _copyDistance = DeflateTables.DistanceBases[symbol] + Peek(used, extraBits);
             _copyLength = copyLength;
             Drop(used + extraBits);
             if (_copyDistance > length) return InflateResult.Invalid;

@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Logs;
 /// The server compresses messages with more than this number of bytes: see
 /// <see cref="BroadcastOptions.CompressMessagesAbove"/>.
 /// </param>
-/// <param name="windowBits">See <see cref="MessageDeflater.Deflate"/>.</param>
+/// <param name="windowBits">See <see cref="MessageDeflater.TryDeflate"/>.</param>
 sealed class FrameCompression(int threshold, int windowBits)
 {
     const int MaxKeptBufferBytes = 1 << 20;
@@ -50,7 +50,7 @@ sealed class FrameCompression(int threshold, int windowBits)
         return false;
     }
 
-    bool IsLong(int length) => length > threshold && length <= MessageDeflater.MaxLength(windowBits);
+    bool IsLong(int length) => length > threshold;
 
     /// <summary>
     /// True for a message that sets <see cref="Message.DisableCompression"/>, and for the answers of a protocol. Each
@@ -66,19 +66,15 @@ sealed class FrameCompression(int threshold, int windowBits)
     /// <summary>Writes a frame, and compresses the payload if the compressed payload is smaller.</summary>
     void Write(IBufferWriter<byte> output, ReadOnlySpan<byte> frame, MessageType type, ReadOnlySpan<byte> payload)
     {
-        if (IsLong(payload.Length))
+        if (!IsLong(payload.Length) || !MessageDeflater.TryDeflate(payload, windowBits, out var compressed))
         {
-            var compressed = MessageDeflater.Deflate(payload, windowBits);
-            if (compressed.Length < payload.Length)
-            {
-                var size = Frame.Size(compressed.Length);
-                Frame.WriteCompressed(output.GetSpan(size), type, compressed);
-                output.Advance(size);
-                return;
-            }
+            output.Write(frame);
+            return;
         }
 
-        output.Write(frame);
+        var size = Frame.Size(compressed.Length);
+        Frame.WriteCompressed(output.GetSpan(size), type, compressed);
+        output.Advance(size);
     }
 
     /// <summary>Compresses the entries of one format.</summary>
