@@ -24,7 +24,7 @@ static class SubscriptionFilterCost
         ("region = one of 10 (10 filters)", static member => SubscriptionFilter.TagEquals("region", $"r{member % Values}"), true),
         ("one of 10 and not ... (200 filters)", static member => SubscriptionFilter.Parse(
             $"region in (r{member % Values}, x{member}) and kind != test and not (symbol = a{member} or symbol = b{member})"), true),
-        ("delegate", static member => SubscriptionFilter.FromDelegate(message => message.Tags?["region"] == $"r{member % Values}"), true),
+        ("delegate", static member => DelegateOf($"r{member % Values}"), true),
     ];
 
     /// <summary>Runs the measurement and prints the results.</summary>
@@ -60,6 +60,9 @@ static class SubscriptionFilterCost
             }
         }
     }
+
+    static SubscriptionFilter DelegateOf(string region) =>
+        SubscriptionFilter.FromDelegate(message => message.Tags?["region"] == region);
 
     static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
 

@@ -37,6 +37,7 @@ sealed class Block
     long[]? _offsets; // Null for a block of the log. In other blocks, the offsets have gaps.
     EncodedEntries? _encodings;
     FilterVerdicts? _verdicts;
+    TagSets? _tagSets;
     int _count;
     Block? _next;
 
@@ -105,6 +106,10 @@ sealed class Block
     /// </summary>
     public bool HasMetadata { get; private set; }
 
+    /// <summary>The numbers of the different tags of the entries. Only filters use this property.</summary>
+    public TagSets TagSets =>
+        Volatile.Read(ref _tagSets) ?? Interlocked.CompareExchange(ref _tagSets, new(), null) ?? _tagSets;
+
     /// <summary>
     /// The size of all frames in bytes. Only the appending thread uses this property. Readers use <see cref="EndOf"/>.
     /// </summary>
@@ -167,13 +172,11 @@ sealed class Block
         new(capacity, count, firstOffset, firstByte);
 
     /// <summary>
-    /// Returns the results of a filter for the entries of this block. Returns null if the block already has results for
-    /// the maximum number of filters, or if only one cursor reads the block. The cursor must then evaluate the filter
-    /// itself.
+    /// Returns the results of a filter for the entries of this block. All readers share these results. Returns null if
+    /// the block already has results for the maximum number of filters.
     /// </summary>
     public FilterVerdicts? VerdictsOf(SubscriptionFilter filter)
     {
-        if (IsCompacted) return null;
         while (true)
         {
             var first = Volatile.Read(ref _verdicts);

@@ -10,7 +10,8 @@ namespace Broadcast.Middleware.Logs;
 sealed class CursorFilter(SubscriptionFilter filter)
 {
     FilterVerdicts? _verdicts;
-    long _verdictsBlock = long.MinValue;
+    FilterVerdicts? _ownVerdicts;
+    long _verdictsBlock;
 
     public SubscriptionFilter Filter => filter;
 
@@ -32,8 +33,8 @@ sealed class CursorFilter(SubscriptionFilter filter)
         : filter.Accepts(block[index].Metadata?.Tags);
 
     /// <summary>
-    /// Returns the shared results of the filter for the first entries of a block. Returns null if the block has no
-    /// shared results. The cursor must then evaluate the filter itself.
+    /// Returns the results of the filter for the first entries of a block. Returns null for a delegate and for a
+    /// compacted block. The cursor must then evaluate the filter for each entry.
     /// </summary>
     public FilterVerdicts? GetVerdicts(Block block, int count)
     {
@@ -42,9 +43,17 @@ sealed class CursorFilter(SubscriptionFilter filter)
         // offset. A retained block can have the first offset of a block of the log, so negate the offset. A cursor
         // reads at most one retained block.
         var id = block.IsRetained ? -block.FirstOffset : block.FirstOffset;
-        if (_verdictsBlock != id) (_verdictsBlock, _verdicts) = (id, block.VerdictsOf(filter));
-        _verdicts?.Complete(block, count);
+        if (_verdicts is null || _verdictsBlock != id)
+            (_verdictsBlock, _verdicts) = (id, block.VerdictsOf(filter) ?? GetOwnVerdicts());
+        _verdicts.Complete(block, count);
         return _verdicts;
+    }
+
+    FilterVerdicts GetOwnVerdicts()
+    {
+        if (_ownVerdicts is null) return _ownVerdicts = new(filter);
+        _ownVerdicts.Reset();
+        return _ownVerdicts;
     }
 
     bool AcceptsMessage(Block block, int index)
@@ -60,11 +69,11 @@ sealed class CursorFilter(SubscriptionFilter filter)
     }
 
     /// <exception cref="SubscriptionFilterException">The delegate of the filter threw an exception.</exception>
-    public static bool Accepts(SubscriptionFilter filter, Message message)
+    public static bool Accepts(SubscriptionFilter filter, in Message message)
     {
         try
         {
-            return filter.Accepts(message);
+            return filter.Evaluate(message.Tags, message);
         }
         catch (Exception exception)
         {

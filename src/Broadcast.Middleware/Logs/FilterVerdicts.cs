@@ -3,19 +3,22 @@ using System.Numerics;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The results of one subscription filter for the entries of one block. All cursors with the same filter share the
-/// results, so the server evaluates the filter once for each message. Any thread may use this class.
+/// The results of one subscription filter for the entries of one block. The server evaluates the filter once for all
+/// entries with equal tags: see <see cref="TagSets"/>. All cursors with the same filter share the results, so any
+/// thread may use this class.
 /// </summary>
 /// <remarks>
 /// This class does not reference the block, so a cursor with the results does not keep the block in memory.
 /// </remarks>
-sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
+sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next = null)
 {
     // A block with results for every filter would need much more memory than its messages.
     const int MaxFiltersPerBlock = 32;
 
     readonly Lock _gate = new();
     ulong[] _accepted = new ulong[1]; // One bit for each entry.
+    ulong _evaluatedSets; // One bit for each number of TagSets.
+    ulong _acceptedSets;
     int _count;
 
     public SubscriptionFilter Filter => filter;
@@ -36,14 +39,24 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
         lock (_gate)
         {
             if (_accepted.Length * 64 < count) GrowLocked(count);
+            var sets = block.TagSets.GetNumbers(block, count);
             for (var i = _count; i < count; i++)
             {
                 // Other threads may read the array element, but not this bit.
-                if (filter.Accepts(block[i].Metadata?.Tags)) _accepted[i / 64] |= 1ul << i;
+                if (AcceptsLocked(block, i, sets[i])) _accepted[i / 64] |= 1ul << i;
             }
 
             if (count > _count) Volatile.Write(ref _count, count);
         }
+    }
+
+    /// <summary>
+    /// Removes all results, so that the only cursor with these results can use the object for the next block.
+    /// </summary>
+    public void Reset()
+    {
+        Array.Clear(_accepted);
+        (_evaluatedSets, _acceptedSets, _count) = (0, 0, 0);
     }
 
     /// <summary>True if the filter accepts an entry. Call <see cref="Complete"/> first.</summary>
@@ -67,6 +80,19 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
         }
 
         return to;
+    }
+
+    bool AcceptsLocked(Block block, int index, byte set)
+    {
+        if (set == TagSets.None) return filter.Accepts(block[index].Metadata?.Tags);
+        var bit = 1ul << set;
+        if ((_evaluatedSets & bit) == 0)
+        {
+            _evaluatedSets |= bit;
+            if (filter.Accepts(block[index].Metadata?.Tags)) _acceptedSets |= bit;
+        }
+
+        return (_acceptedSets & bit) != 0;
     }
 
     void GrowLocked(int count)

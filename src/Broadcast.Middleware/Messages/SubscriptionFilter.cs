@@ -206,7 +206,10 @@ public sealed class SubscriptionFilter : IEquatable<SubscriptionFilter>
     /// </summary>
     internal bool Accepts(MessageTags? tags) => Evaluate(tags, default);
 
-    bool Evaluate(MessageTags? tags, in Message message)
+    /// <summary>Returns true if this filter accepts a message with these tags.</summary>
+    /// <param name="tags">The tags of the message.</param>
+    /// <param name="message">The message. Only a delegate uses the message.</param>
+    internal bool Evaluate(MessageTags? tags, in Message message)
     {
         var terms = _terms;
         var next = _first;

@@ -7,34 +7,32 @@ public sealed class FilterVerdictsTests
     static readonly SubscriptionFilter Filter = SubscriptionFilter.Parse("wanted");
     static readonly EntryMetadata? Wanted = EntryMetadata.Create(new Message { Tags = MessageTags.Create(("wanted", "")) }, null);
 
+    // A block numbers 63 different tags, so some schedules have entries without a number.
+    static readonly MessageTags?[] Tags = [null, .. Enumerable.Range(0, 99).Select(static i => MessageTags.Create(("value", $"{i}")))];
+
     /// <summary>Tests blocks whose entries are evaluated in several steps, as when readers alternate with publishers.</summary>
     [Fact]
-    public void Complete_InSteps_EqualsDirectEvaluation() => Gen.Select(Gen.Frequency((3, Gen.Const(false)), (1, Gen.Const(true))).Array[1, 400], Gen.Int[1, 90].Array[1, 20]).Sample(
-        (wanted, steps) =>
+    public void Complete_InSteps_EqualsDirectEvaluation() => Gen.Select(
+        Gen.Int[1, Tags.Length].SelectMany(static different => Gen.Int[0, different - 1].Array[1, 400]),
+        Gen.Int[0, 98].HashSet[1, 50].Select(static values => SubscriptionFilter.TagIn("value", values.Select(static value => $"{value}"))),
+        Gen.Bool,
+        Gen.Int[1, 90].Array[1, 20]).Sample(
+        static (tags, accepting, isNegated, steps) =>
         {
-            var block = new Block(wanted.Length * 2, 1, 0);
-            foreach (var isWanted in wanted) block.Append(new Message(default, MessageType.Text), 1, 0, isWanted ? Wanted : null);
-            var verdicts = block.VerdictsOf(Filter)!;
-            Assert.Same(verdicts, block.VerdictsOf(Filter));
-            for (var (count, step) = (0, 0); count < wanted.Length; step++)
-            {
-                count = Math.Min(wanted.Length, count + steps[step % steps.Length]);
-                verdicts.Complete(block, count);
-                for (var i = 0; i < count; i++)
-                {
-                    Assert.Equal(wanted[i], verdicts.Accepts(i));
-                    Assert.Equal(Find(i, count, true), verdicts.FindAccepted(i, count));
-                    Assert.Equal(Find(i, count, false), verdicts.FindRejected(i, count));
-                }
-            }
+            var filter = isNegated ? SubscriptionFilter.Not(accepting) : accepting;
+            var block = CreateBlock(tags);
+            var shared = block.VerdictsOf(filter)!;
+            Assert.Same(shared, block.VerdictsOf(filter));
+            AssertEqualsDirectEvaluation(shared, filter, block, tags, steps);
 
-            int Find(int from, int to, bool value)
-            {
-                while (from < to && wanted[from] != value) from++;
-                return from;
-            }
+            // A second block must not see the results of the first block.
+            var own = new FilterVerdicts(filter);
+            AssertEqualsDirectEvaluation(own, filter, block, tags, steps);
+            own.Reset();
+            int[] reversed = [.. tags.Reverse()];
+            AssertEqualsDirectEvaluation(own, filter, CreateBlock(reversed), reversed, steps);
         },
-        iter: 200);
+        iter: 300);
 
     [Fact]
     public void VerdictsOf_TooManyFilters_ReturnsNull()
@@ -63,6 +61,36 @@ public sealed class FilterVerdictsTests
                     for (var i = Math.Max(0, count - 70); i < count; i++) Assert.Equal(i % 3 == 0, verdicts.Accepts(i));
                 }
             })));
+        }
+    }
+
+    static Block CreateBlock(int[] tags)
+    {
+        var block = new Block(tags.Length * 2, 1, 0);
+        foreach (var tag in tags)
+            block.Append(new Message(default, MessageType.Text), 1, 0, EntryMetadata.Create(new Message { Tags = Tags[tag] }, null));
+        return block;
+    }
+
+    static void AssertEqualsDirectEvaluation(FilterVerdicts verdicts, SubscriptionFilter filter, Block block, int[] tags, int[] steps)
+    {
+        var accepted = tags.Select(tag => filter.Accepts(Tags[tag])).ToArray();
+        for (var (count, step) = (0, 0); count < tags.Length; step++)
+        {
+            count = Math.Min(tags.Length, count + steps[step % steps.Length]);
+            verdicts.Complete(block, count);
+            for (var i = 0; i < count; i++)
+            {
+                Assert.Equal(accepted[i], verdicts.Accepts(i));
+                Assert.Equal(Find(i, count, true), verdicts.FindAccepted(i, count));
+                Assert.Equal(Find(i, count, false), verdicts.FindRejected(i, count));
+            }
+        }
+
+        int Find(int from, int to, bool value)
+        {
+            while (from < to && accepted[from] != value) from++;
+            return from;
         }
     }
 }
