@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 REPOSITORY = "https://github.com/broadcast-middleware/broadcast-middleware"
 PAGES = sorted(DOCS.rglob("*.md"))
-OTHER_DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(ROOT.glob("src/*/README.md")) \
+OTHER_DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "templates/README.md")] + sorted(ROOT.glob("src/*/README.md")) \
     + sorted(ROOT.glob("benchmarks/*.md"))
 # The package page shows these files, so their links must be absolute.
-PACKAGE_DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("src/*/README.md")])
+PACKAGE_DOCUMENTS = sorted([ROOT / "README.md", ROOT / "templates/README.md", *ROOT.glob("src/*/README.md")])
 MAX_README_LINES = 100
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
