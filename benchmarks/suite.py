@@ -206,7 +206,7 @@ MEASUREMENTS = (
     Measurement(
         "clients", "Protocols of the clients",
         "One client publishes {messages} messages of 120 bytes, 64 in flight. 199 clients receive them with the protocol in the table. "
-        "Reliable clients acknowledge once a second. Each client has its own TCP connection, also with HTTP/2.",
+        "Reliable clients acknowledge once a second. Each client has its own TCP connection, even with HTTP/2.",
         ("rate", "cpu", "wire", "p99"), (
             Configuration("raw", OURS, "**WebSocket**"),
             Configuration("http2", OURS, "WebSocket over HTTP/2", load=("--http2",), http2=True),
