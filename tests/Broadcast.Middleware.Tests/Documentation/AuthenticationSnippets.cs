@@ -25,6 +25,12 @@ static class AuthenticationSnippets
         app.MapBroadcastRefresh("/chat/refresh", of: "/chat").RequireAuthorization();
     }
 
+    public static async Task ChangeAsync(IBroadcaster broadcaster, string connectionId, ClaimsPrincipal user)
+    {
+        await broadcaster.ExtendAuthenticationAsync(connectionId, user, expires: DateTimeOffset.UtcNow.AddMinutes(10));
+        await broadcaster.EndAuthenticationAsync(connectionId);   // closes the connection with 1008
+    }
+
     public static void UserId(WebApplicationBuilder builder)
     {
         builder.Services.AddSingleton<IUserIdProvider, EmailUserIdProvider>();

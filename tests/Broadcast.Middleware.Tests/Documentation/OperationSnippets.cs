@@ -96,6 +96,12 @@ static class OperationSnippets
         builder.Services.AddBroadcast().AddRedis(services => services.GetRequiredService<IConnectionMultiplexer>(), options => options.Prefix = "shop");
     }
 
+    public static void Sentinel(WebApplicationBuilder builder)
+    {
+        builder.Services.AddBroadcast().AddRedis(
+            "sentinel1:26379,sentinel2:26379,sentinel3:26379,serviceName=mymaster", options => options.Prefix = "shop");
+    }
+
     public static void Timeouts(WebApplicationBuilder builder)
     {
         builder.Services.AddBroadcast(options => options.DrainTimeout = TimeSpan.FromSeconds(20));
