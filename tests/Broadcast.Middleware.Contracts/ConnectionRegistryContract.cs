@@ -140,6 +140,29 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
+    public void Calls_NewObjectWithSameIdPerCall_ChangeSameConnection()
+    {
+        // A registry that wraps this registry may wrap the connection in a new object for each call.
+        var registry = Create();
+        var added = AddConnection(registry, "ann");
+        Assert.False(registry.TryAdd(Wrap()));
+        Assert.True(registry.TryJoin(Wrap(), "/a"));
+        Assert.True(registry.TryJoin(Wrap(), "/b"));
+        Assert.False(registry.TryJoin(Wrap(), "/a"));
+        Assert.Equal((1, 1), (registry.CountGroupMembers("/a"), registry.CountGroupMembers("/b")));
+        Assert.Equal(added.Id, Assert.Single(registry.GetGroupMembers("/a")).Id);
+        Assert.Equal(added.Id, Assert.Single(registry.GetUserConnections("ann")).Id);
+        Assert.True(registry.Leave(Wrap(), "/a"));
+        Assert.False(registry.Leave(Wrap(), "/a"));
+        Assert.Empty(registry.GetGroupMembers("/a"));
+        Assert.True(registry.Remove(Wrap()));
+        Assert.False(registry.Remove(Wrap()));
+        AssertEmpty(registry, "/a", "/b");
+
+        FakeConnection Wrap() => new("ann", added.Id);
+    }
+
+    [Fact]
     public void GroupMembers_InTwoGroups_AreCountedAndListed()
     {
         var registry = Create();

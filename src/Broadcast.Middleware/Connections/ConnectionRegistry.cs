@@ -3,6 +3,10 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>The default registry. This registry stores connections in memory and accepts every connection.</summary>
+/// <remarks>
+/// An app can wrap this registry and pass a new object for each call. So the registry lists only the object that
+/// <see cref="TryAdd"/> received, and identifies this object by its ID.
+/// </remarks>
 sealed class ConnectionRegistry : IConnectionRegistry
 {
     readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);
@@ -27,7 +31,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         {
             if (!_entries.TryAdd(connection.Id, entry)) return false;
             Interlocked.Increment(ref _count);
-            if (connection.UserId is { } userId) _users.Add(userId, connection);
+            if (entry.UserId is { } userId) _users.Add(userId, connection);
         }
 
         return true;
@@ -41,8 +45,8 @@ sealed class ConnectionRegistry : IConnectionRegistry
             // A concurrent join may already have found the entry. This flag makes the join fail.
             entry.IsRemoved = true;
             Interlocked.Decrement(ref _count);
-            if (connection.UserId is { } userId) _users.Remove(userId, connection);
-            foreach (var group in entry.Groups) _groups.Remove(group, connection);
+            if (entry.UserId is { } userId) _users.Remove(userId, entry.Connection);
+            foreach (var group in entry.Groups) _groups.Remove(group, entry.Connection);
         }
 
         return true;
@@ -55,7 +59,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         {
             if (entry.IsRemoved || entry.Groups.Contains(group)) return false;
             entry.Groups = [.. entry.Groups, group];
-            _groups.Add(group, connection);
+            _groups.Add(group, entry.Connection);
         }
 
         return true;
@@ -68,7 +72,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         {
             if (!entry.Groups.Contains(group)) return false;
             entry.Groups = [.. entry.Groups.Where(other => other != group)];
-            _groups.Remove(group, connection);
+            _groups.Remove(group, entry.Connection);
         }
 
         return true;
@@ -92,6 +96,10 @@ sealed class ConnectionRegistry : IConnectionRegistry
     sealed class Entry(IBroadcastConnection connection)
     {
         public IBroadcastConnection Connection { get; } = connection;
+
+        /// <summary>The user at the time of <see cref="TryAdd"/>. The user can change later.</summary>
+        public string? UserId { get; } = connection.UserId;
+
         public string[] Groups { get; set; } = [];
         public bool IsRemoved { get; set; }
     }

@@ -12,7 +12,8 @@ namespace Broadcast.Middleware;
 /// </para>
 /// <para>
 /// The registry may return its own objects. The server finds its own connection by
-/// <see cref="IBroadcastConnection.Id"/> and ignores unknown IDs.
+/// <see cref="IBroadcastConnection.Id"/> and ignores unknown IDs. Your registry must also identify a connection by this
+/// ID, because a registry that wraps your registry may pass a new object for each call.
 /// </para>
 /// <para>
 /// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
@@ -57,14 +58,21 @@ public interface IConnectionRegistry
     /// <summary>Returns the connection with an ID. Returns null for an unknown ID.</summary>
     IBroadcastConnection? Find(string connectionId);
 
-    /// <summary>Returns the connections of a user. The result is empty for an unknown user.</summary>
+    /// <summary>
+    /// Returns the connections of a user. The result is empty for an unknown user. Return a copy, or an enumeration
+    /// that tolerates concurrent changes.
+    /// </summary>
     IEnumerable<IBroadcastConnection> GetUserConnections(string userId);
 
-    /// <summary>Returns the members of a group. The result is empty for an unknown group.</summary>
+    /// <summary>
+    /// Returns the members of a group. The result is empty for an unknown group. Return a copy, or an enumeration that
+    /// tolerates concurrent changes.
+    /// </summary>
     IEnumerable<IBroadcastConnection> GetGroupMembers(string group);
 
     /// <summary>
-    /// Returns the number of members of a group. The method must not list the members, so that the call is cheap.
+    /// Returns the number of members of a group. The method must not list the members, so that the call is cheap. The
+    /// server reports this number without a check of the IDs.
     /// </summary>
     int CountGroupMembers(string group);
 }

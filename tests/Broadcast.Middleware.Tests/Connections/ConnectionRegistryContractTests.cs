@@ -34,6 +34,7 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
     [InlineData(RegistryMistake.LetsUnknownConnectionsJoin, nameof(TryJoin_UnknownConnection_ReturnsFalse))]
     [InlineData(RegistryMistake.FindsOneDevice, nameof(GetUserConnections_SeveralDevices_ReturnsAllConnectionsOfUser))]
     [InlineData(RegistryMistake.KeepsEmptyGroups, nameof(JoinAndLeave_AMillionTimes_LeaksNoMemory))]
+    [InlineData(RegistryMistake.ComparesObjects, nameof(Calls_NewObjectWithSameIdPerCall_ChangeSameConnection))]
     public async Task ContractTest_RegistryWithCoveredMistake_Fails(RegistryMistake mistake, string test)
     {
         var error = await Record.ExceptionAsync(() => RunAsync(new MistakenRegistryTests(mistake), typeof(ConnectionRegistryContract).GetMethod(test)!));

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Tests.Support;
 sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IConnectionRegistry
 {
     readonly Dictionary<string, IBroadcastConnection> _connections = [];
-    readonly Dictionary<string, HashSet<IBroadcastConnection>> _groups = [];
+    readonly Dictionary<string, Dictionary<object, IBroadcastConnection>> _groups = [];
     readonly object _gate = new();
 
     public int Count => Locked(() => _connections.Count);
@@ -29,7 +29,7 @@ sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IC
     public bool TryJoin(IBroadcastConnection connection, string group)
     {
         if (mistake != RegistryMistake.JoinsAfterStaleCheck) return Locked(() => JoinCore(connection, group));
-        if (Locked(() => !_connections.ContainsKey(connection.Id) || (_groups.TryGetValue(group, out var members) && members.Contains(connection)))) return false;
+        if (Locked(() => !_connections.ContainsKey(connection.Id) || (_groups.TryGetValue(group, out var members) && members.ContainsKey(KeyOf(connection))))) return false;
         Thread.Yield();
         Locked(() => JoinCore(connection, group));
         return true;
@@ -39,7 +39,8 @@ sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IC
     {
         if (mistake != RegistryMistake.LetsUnknownConnectionsJoin && !_connections.ContainsKey(connection.Id)) return false;
         if (!_groups.TryGetValue(group, out var members)) _groups.Add(group, members = []);
-        return members.Add(connection) || mistake == RegistryMistake.JoinsTwice;
+        var added = members.TryAdd(KeyOf(connection), _connections.GetValueOrDefault(connection.Id, connection));
+        return added || mistake == RegistryMistake.JoinsTwice;
     }
 
     public bool Leave(IBroadcastConnection connection, string group) => Locked(() => LeaveCore(connection, group));
@@ -53,16 +54,18 @@ sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IC
     });
 
     public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) =>
-        Locked(() => _groups.TryGetValue(group, out var members) ? members.ToArray() : []);
+        Locked(() => _groups.TryGetValue(group, out var members) ? members.Values.ToArray() : []);
 
     public int CountGroupMembers(string group) => Locked(() => _groups.TryGetValue(group, out var members) ? members.Count : 0);
 
     bool LeaveCore(IBroadcastConnection connection, string group)
     {
-        if (!_groups.TryGetValue(group, out var members) || !members.Remove(connection)) return false;
+        if (!_groups.TryGetValue(group, out var members) || !members.Remove(KeyOf(connection))) return false;
         if (members.Count == 0 && mistake != RegistryMistake.KeepsEmptyGroups) _groups.Remove(group);
         return true;
     }
+
+    object KeyOf(IBroadcastConnection connection) => mistake == RegistryMistake.ComparesObjects ? connection : connection.Id;
 
     T Locked<T>(Func<T> act)
     {
@@ -82,4 +85,5 @@ public enum RegistryMistake
     ListsTheLiveCollection,
     KeepsEmptyGroups,
     JoinsAfterStaleCheck,
+    ComparesObjects,
 }
