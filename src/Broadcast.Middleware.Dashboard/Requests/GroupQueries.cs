@@ -90,10 +90,8 @@ sealed class GroupQueries(
 
     IEnumerable<IBroadcastConnection> TakeMembers(string name)
     {
-        if (name == GroupName.Everyone) return connections.All.Take(MaxMembers);
-        return registry is ConnectionRegistry ownRegistry
-            ? ownRegistry.TakeGroupMembers(name, MaxMembers)
-            : registry.GetGroupMembers(name).Take(MaxMembers);
+        var members = name == GroupName.Everyone ? connections.All : registry.GetGroupMembers(name);
+        return members.Take(MaxMembers);
     }
 
     static MemberItem CreateMember(IBroadcastConnection connection) => new()

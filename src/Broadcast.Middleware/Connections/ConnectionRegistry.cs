@@ -85,11 +85,6 @@ sealed class ConnectionRegistry : IConnectionRegistry
 
     public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _groups.Members(group);
 
-    /// <summary>
-    /// Returns at most <paramref name="count"/> members of a group. The call allocates memory only for these members.
-    /// </summary>
-    public IReadOnlyList<IBroadcastConnection> TakeGroupMembers(string group, int count) => _groups.Take(group, count);
-
     public int CountGroupMembers(string group) => _groups.Count(group);
 
     /// <summary>A connection and its groups. A join, a leave or a removal of the connection locks the entry.</summary>
@@ -107,6 +102,8 @@ sealed class ConnectionRegistry : IConnectionRegistry
     /// <summary>A set of connections for each key. The index removes a key when its set becomes empty.</summary>
     sealed class Index
     {
+        const int FirstMembers = 128;
+
         readonly ConcurrentDictionary<string, HashSet<IBroadcastConnection>> _sets = new(StringComparer.Ordinal);
 
         public void Add(string key, IBroadcastConnection connection)
@@ -133,16 +130,19 @@ sealed class ConnectionRegistry : IConnectionRegistry
             }
         }
 
+        /// <summary>
+        /// Lists a set. The set can change during the enumeration. A caller that takes only a few connections of a
+        /// large set causes no copy of the whole set.
+        /// </summary>
         public IEnumerable<IBroadcastConnection> Members(string key)
         {
-            if (!_sets.TryGetValue(key, out var set)) return [];
-            lock (set) return [.. set];
-        }
-
-        public IReadOnlyList<IBroadcastConnection> Take(string key, int count)
-        {
-            if (!_sets.TryGetValue(key, out var set)) return [];
-            lock (set) return [.. set.Take(count)];
+            if (!_sets.TryGetValue(key, out var set)) yield break;
+            IBroadcastConnection[] first, others;
+            lock (set) first = [.. set.Take(FirstMembers)];
+            foreach (var connection in first) yield return connection;
+            if (first.Length < FirstMembers) yield break;
+            lock (set) others = [.. set.Except(first)];
+            foreach (var connection in others) yield return connection;
         }
 
         public int Count(string key)
