@@ -295,8 +295,8 @@ sealed class ConnectionManager : IDisposable
         // connection.
         _limits.Leave(connection.UserId, connection.CountedAddress);
         Unregister(connection);
-        // Call the observer after the registry. Otherwise, a presence watcher that starts between the two calls would
-        // list the connection and receive no notice of its removal.
+        // Call the observer last. Otherwise, a presence watcher that starts during this method could list the
+        // connection and receive no notice of its removal.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 

@@ -77,7 +77,9 @@ sealed class BroadcastInstance : IDisposable
         var remote = backplane is null ? null : new RemoteConnections(backplane, time, _logger);
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 
-        var presence = _groupPresence = new GroupPresence(registry, members, time, _logger);
+        // The manager needs the presence, so the presence gets the manager's method as a delegate.
+        var presence = _groupPresence = new GroupPresence(
+            registry, id => Connections!.Find(id), members, time, _logger);
         _groupProvider = clusterGroups is null ? Groups : clusterGroups;
         Memberships = new Memberships(_groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
         Connections = new ConnectionManager(

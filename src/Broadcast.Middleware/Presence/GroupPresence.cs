@@ -13,12 +13,17 @@ namespace Broadcast.Middleware.Presence;
 /// <remarks>
 /// One lock guards all groups. Joins and leaves skip this lock while no group has states, watchers or subscriptions.
 /// </remarks>
-/// <param name="registry">The connections of this node.</param>
+/// <param name="registry">Lists the members of this node.</param>
+/// <param name="find">Returns the connection with an ID. Returns null if this node has no such connection.</param>
 /// <param name="remote">The members of other nodes. Null without a cluster.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
 sealed class GroupPresence(
-    IConnectionRegistry registry, IRemoteMembers? remote, TimeProvider time, BroadcastLogger logger)
+    IConnectionRegistry registry,
+    Func<string, Connection?> find,
+    IRemoteMembers? remote,
+    TimeProvider time,
+    BroadcastLogger logger)
     : IMembershipObserver
 {
     static readonly TimeSpan PollInterval = TimeSpan.FromSeconds(1);
@@ -259,15 +264,20 @@ sealed class GroupPresence(
         }
     }
 
+    /// <summary>
+    /// Returns the members of this node. A custom registry may return objects of another class, so this method uses
+    /// only the IDs of the objects.
+    /// </summary>
     List<PresenceMember> GetLocalMembers(string group)
     {
-        var connections = registry.GetGroupMembers(group).ToArray();
+        var ids = registry.GetGroupMembers(group).Select(static member => member.Id);
+        Connection[] connections = [.. ids.Select(find).OfType<Connection>()];
         lock (_gate)
         {
             var states = _followed.GetValueOrDefault(group)?.States;
             return [.. connections.Select(CreateMember)];
 
-            PresenceMember CreateMember(IBroadcastConnection connection) =>
+            PresenceMember CreateMember(Connection connection) =>
                 new(connection.Id, connection.UserId, states?.GetValueOrDefault(connection.Id).Bytes);
         }
     }

@@ -3,6 +3,7 @@ using System.Text;
 using CsCheck;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Presence;
 
@@ -35,6 +36,23 @@ public sealed class PresenceTests
         await Eventually.True(() => app.Registry.Count == 2 && app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(2, await presence.CountAsync("/ws", Token));
         Assert.All(await presence.GetMembersAsync("/ws", Token), member => Assert.Equal(0, member.State.Length));
+    }
+
+    [Fact]
+    public async Task GetMembers_RegistryListsUnknownId_IgnoresId()
+    {
+        var stranger = Substitute.For<IBroadcastConnection>();
+        stranger.Id.Returns("unknown");
+        using var stage = new TestEngine(registry: new FaultyRegistry { OnFind = found => found.Append(stranger) });
+        var connection = stage.Connect(stage.Pumps[0], Group, new ManualSink());
+        await using var changes = stage.Presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
+
+        Assert.Equal(connection.Id, Assert.Single(await stage.Presence.GetMembersAsync(Group, Token)).ConnectionId);
+        Assert.True(await changes.MoveNextAsync());
+        Assert.Equal(connection.Id, changes.Current.Member.ConnectionId);
+        Assert.True(connection.Leave(Group));
+        Assert.True(await changes.MoveNextAsync());
+        Assert.Equal(PresenceChangeKind.Left, changes.Current.Kind);
     }
 
     [Fact]
