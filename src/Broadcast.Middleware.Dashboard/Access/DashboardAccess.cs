@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net;
 using Broadcast.Middleware.Dashboard.Diagnostics;
 using Microsoft.AspNetCore.Authorization;
@@ -16,13 +17,13 @@ namespace Broadcast.Middleware.Dashboard.Access;
 /// <param name="logger">The logger.</param>
 sealed class DashboardAccess(string pattern, IHostEnvironment environment, DashboardLogger logger)
 {
-    bool _hasLogged;
+    readonly ConcurrentDictionary<string, bool> _logged = new(StringComparer.Ordinal);
 
     /// <summary>Returns a request delegate that checks the access first.</summary>
     public RequestDelegate Protect(RequestDelegate next) => context =>
     {
         if (FindProblem(context) is not { } problem) return next(context);
-        if (!Interlocked.Exchange(ref _hasLogged, true)) logger.Hidden(pattern, problem);
+        if (_logged.TryAdd(problem, true)) logger.Hidden(pattern, problem);
         context.Response.StatusCode = StatusCodes.Status404NotFound;
         return Task.CompletedTask;
     };

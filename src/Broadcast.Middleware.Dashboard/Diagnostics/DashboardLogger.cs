@@ -10,7 +10,7 @@ sealed partial class DashboardLogger(ILogger logger)
     [LoggerMessage(1, LogLevel.Warning,
         "The dashboard at {Pattern} answers with status 404. {Problem} To open the dashboard to users, add an " +
         "authorization policy: MapBroadcastDashboard(\"{Pattern}\").RequireAuthorization(…). To open it without a " +
-        "policy, use the environment Development and a browser on this computer. The server logs this warning only " +
+        "policy, use the environment Development and a browser on this computer. The server logs each reason only " +
         "once.")]
     public partial void Hidden(string pattern, string problem);
 

@@ -1,3 +1,4 @@
+using System.Net;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -14,9 +15,8 @@ public sealed class DashboardAccessTests
     {
         await using var app = await StartAsync(static _ => { });
         foreach (var url in _urls) Assert.Equal(404, await GetStatusAsync(app, url));
-        var record = Assert.Single(app.Logs.GetSnapshot(), static record => record.Category == "Broadcast.Dashboard");
-        Assert.Equal(LogLevel.Warning, record.Level);
-        Assert.Contains("MapBroadcastDashboard(\"/broadcast\").RequireAuthorization(", record.Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "MapBroadcastDashboard(\"/broadcast\").RequireAuthorization(", Assert.Single(GetWarnings(app)), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -36,6 +36,9 @@ public sealed class DashboardAccessTests
             Assert.Equal(403, await GetStatusAsync(app, url, TestUsers.As("bob")));
         }
 
+        Assert.Contains(app.Logs.GetSnapshot(), static record =>
+            record.Level == LogLevel.Information && record.Category!.StartsWith("Microsoft.AspNetCore.Authorization.", StringComparison.Ordinal));
+
         Assert.Equal(200, await GetStatusAsync(app, "/broadcast/", TestUsers.As("ann"), TestUsers.In("Operator")));
         Assert.Equal(101, await GetStatusAsync(app, "/broadcast/ws", TestUsers.As("ann"), TestUsers.In("Operator")));
     }
@@ -53,6 +56,33 @@ public sealed class DashboardAccessTests
     {
         await using var app = await DashboardViewer.StartAppAsync();
         Assert.Equal(status, await GetStatusAsync(app, "/broadcast/", (header, value)));
+    }
+
+    [Fact]
+    public async Task Dashboard_RefusedForSeveralReasons_LogsEachReasonOnce()
+    {
+        await using var app = await BroadcastApp.StartAsync(DashboardViewer.InDevelopment, static app =>
+        {
+            app.Use(static (context, next) =>
+            {
+                if (context.Request.Headers["X-Test-Address"] is [{ } address]) context.Connection.RemoteIpAddress = IPAddress.Parse(address);
+                return next(context);
+            });
+            app.MapBroadcastDashboard("/broadcast");
+        });
+        for (var i = 0; i < 2; i++)
+        {
+            Assert.Equal(404, await GetStatusAsync(app, "/broadcast/", ("Host", "app.example")));
+            Assert.Equal(404, await GetStatusAsync(app, "/broadcast/", ("X-Forwarded-For", "192.168.1.7")));
+            Assert.Equal(404, await GetStatusAsync(app, "/broadcast/", ("X-Test-Address", "192.168.1.7")));
+            Assert.Equal(200, await GetStatusAsync(app, "/broadcast/"));
+        }
+
+        Assert.Collection(
+            GetWarnings(app),
+            static warning => Assert.Contains("the host in the URL is not localhost.", warning, StringComparison.Ordinal),
+            static warning => Assert.Contains("a proxy has forwarded the request.", warning, StringComparison.Ordinal),
+            static warning => Assert.Contains("the request does not come from this computer.", warning, StringComparison.Ordinal));
     }
 
     [Theory]
@@ -89,6 +119,15 @@ public sealed class DashboardAccessTests
             BroadcastApp.StartAsync(map: static app => app.MapBroadcastDashboard("/broadcast", "orders")));
         Assert.Contains("AddBroadcast(\"orders\")", exception.Message, StringComparison.Ordinal);
     }
+
+    /// <summary>Returns the messages of the dashboard. Fails if a message is not a warning.</summary>
+    static IEnumerable<string> GetWarnings(BroadcastApp app) => app.Logs.GetSnapshot()
+        .Where(static record => record.Category == "Broadcast.Dashboard")
+        .Select(static record =>
+        {
+            Assert.Equal(LogLevel.Warning, record.Level);
+            return record.Message;
+        });
 
     static (string, string?)[] NoUpgrade => [("Connection", null), ("Upgrade", null)];
 
