@@ -24,6 +24,12 @@ sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionS
                 .Select(range =>
                     $"{range.Name} is {range.FormatValue(options)}. Set it from {range.Min} to {range.Max}."),
         ];
+        return CreateResult(name, errors);
+    }
+
+    /// <summary>Adds the name of the broadcast to each error. Ignores null.</summary>
+    public static ValidateOptionsResult CreateResult(string? name, IEnumerable<string?> errors)
+    {
         var broadcast = string.IsNullOrEmpty(name) ? "" : $" of broadcast '{name}'";
         string[] failures =
         [

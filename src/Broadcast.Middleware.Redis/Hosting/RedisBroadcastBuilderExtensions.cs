@@ -38,6 +38,7 @@ public static class RedisBroadcastBuilderExtensions
     /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
     /// <param name="configuration">
     /// The configuration section, by convention <c>Broadcast:Redis</c>. The keys of the section are the option names.
+    /// The app does not start if the section contains an unknown key. A key with an object as its value is allowed.
     /// </param>
     /// <param name="configure">
     /// Configures the options. These values take precedence over the values of the section.
@@ -47,7 +48,15 @@ public static class RedisBroadcastBuilderExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentNullException.ThrowIfNull(configuration);
-        builder.Services.AddOptions<RedisBackplaneOptions>(builder.Name).Bind(configuration);
+        var (name, services) = (builder.Name, builder.Services);
+        services.AddOptions<RedisBackplaneOptions>(name).Bind(configuration);
+        // Check only sections. The root of a configuration also contains keys of other parts of the app.
+        if (configuration is IConfigurationSection section)
+        {
+            services.AddSingleton<IValidateOptions<RedisBackplaneOptions>>(
+                new RedisConfigurationKeyValidator(name, section));
+        }
+
         return Add(builder, null, null, configure);
     }
 

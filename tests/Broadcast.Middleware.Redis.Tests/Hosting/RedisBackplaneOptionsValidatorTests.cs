@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.TestHost;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -69,4 +70,70 @@ public sealed class RedisBackplaneOptionsValidatorTests
         Assert.Contains(error.Failures, failure => failure.EndsWith(
             "NodeTimeout is 16 seconds. Set it from 3 seconds to 15 seconds.", StringComparison.Ordinal));
     }
+
+    [Fact]
+    public async Task AppStart_UnknownConfigurationKeys_ReportsNearestNames()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.WebHost.UseTestServer();
+        builder.Logging.ClearProviders();
+        builder.Services.AddBroadcast().AddRedis(CreateSection(("Prefx", "shop"), ("ConfigurationString", "localhost")));
+        await using var app = builder.Build();
+        var error = await Assert.ThrowsAsync<OptionsValidationException>(
+            () => app.StartAsync(TestContext.Current.CancellationToken));
+        // The misspelled options are also missing.
+        Assert.Equal(4, error.Failures.Count());
+        Assert.Contains(error.Failures, static failure => failure.StartsWith(
+            "RedisBackplaneOptions: The configuration key 'Broadcast:Redis:Prefx' is not an option. Rename it to Prefix or ",
+            StringComparison.Ordinal));
+        Assert.Contains(error.Failures, static failure => failure.StartsWith(
+            "RedisBackplaneOptions: The configuration key 'Broadcast:Redis:ConfigurationString' is not an option. " +
+            "Rename it to Configuration or ",
+            StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void ConfigurationKeys_UnknownForNamedBroadcast_AreReportedOnlyForThisBroadcast()
+    {
+        var services = new ServiceCollection();
+        services.AddBroadcast("news").AddRedis(
+            CreateSection(("Configuration", "localhost"), ("Prefix", "shop"), ("NodeTimeot", "00:00:05")));
+        services.AddBroadcast().AddRedis("localhost", options => options.Prefix = "shop");
+        using var provider = services.BuildServiceProvider();
+        var monitor = provider.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>();
+        Assert.Equal("shop", monitor.Get("").Prefix);
+        var error = Assert.Throws<OptionsValidationException>(() => monitor.Get("news"));
+        Assert.StartsWith(
+            "RedisBackplaneOptions of broadcast 'news': The configuration key 'Broadcast:Redis:NodeTimeot'",
+            Assert.Single(error.Failures), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ConfigurationKeys_AllOptionsInAnyCaseAndObject_AreAccepted()
+    {
+        var defaults = new RedisBackplaneOptions { Configuration = "a:6379,password=b,ssl=true", Prefix = "shop" };
+        var options = typeof(RedisBackplaneOptions).GetProperties()
+            .Select(option => (option.Name.ToLowerInvariant(), option.GetValue(defaults)!.ToString()!));
+        var services = new ServiceCollection();
+        services.AddBroadcast().AddRedis(CreateSection([.. options, ("ConfigurationOptions:EndPoints:0", "a:6379")]));
+        using var provider = services.BuildServiceProvider();
+        var monitor = provider.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>();
+        Assert.Equal("a:6379,password=b,ssl=true", monitor.Get("").Configuration);
+    }
+
+    [Fact]
+    public void ConfigurationRoot_WithKeysOfTheApp_IsAccepted()
+    {
+        var configuration = new ConfigurationBuilder()
+            .AddInMemoryCollection(new Dictionary<string, string?> { ["AllowedHosts"] = "*", ["Prefix"] = "shop" }).Build();
+        var services = new ServiceCollection();
+        services.AddBroadcast().AddRedis(configuration, options => options.Configuration = "localhost");
+        using var provider = services.BuildServiceProvider();
+        Assert.Equal("shop", provider.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>().Get("").Prefix);
+    }
+
+    static IConfigurationSection CreateSection(params (string Key, string Value)[] values) => new ConfigurationBuilder()
+        .AddInMemoryCollection(
+            values.Select(static pair => KeyValuePair.Create("Broadcast:Redis:" + pair.Key, (string?)pair.Value)))
+        .Build().GetSection("Broadcast:Redis");
 }
