@@ -296,6 +296,30 @@ public sealed class MetricsTests
     }
 
     [Fact]
+    public async Task PublishedMessages_AcknowledgementPongAndReply_AreNotCounted()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            static builder => builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll),
+            static app => app.MapBroadcast("/ws").Use(static (context, next) =>
+                context.Event is null ? next(context) : context.ReplyAsync("a reply").AsTask()));
+        using var meters = new Meters(app);
+        await using var client = await JsonClient.OpenAsync(app);
+
+        await JsonClient.SendTextAsync(
+            client,
+            """{"type":"joinGroup","group":"g","ackId":1}""",
+            """{"type":"ping"}""",
+            """{"type":"event","event":"greet","data":"hi","ackId":2}""");
+        await JsonClient.ReceivesAsync(
+            client, JsonClient.Success(1), """{"type":"pong"}""", JsonClient.FromServer("text", "\"a reply\""), JsonClient.Success(2));
+        Assert.Equal(0, meters.Sum(Meters.Published));
+
+        await app.Broadcaster.PublishAsync("a message", Recipients.Group("g"), cancellationToken: Token);
+        await JsonClient.ReceivesAsync(client, JsonClient.FromServer("text", "\"a message\""));
+        Assert.Equal(1, meters.Sum(Meters.Published));
+    }
+
+    [Fact]
     public async Task Latency_WithAndWithoutListener_IsMeasuredOnlyWithListener()
     {
         var time = new FakeTimeProvider();
