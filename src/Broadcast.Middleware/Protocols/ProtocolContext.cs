@@ -47,6 +47,12 @@ public sealed class ProtocolContext : IProtocolState
     /// <returns>The result. The position is null if a filter dropped the message.</returns>
     /// <exception cref="ArgumentException">The group name or the message is invalid.</exception>
     /// <exception cref="UnauthorizedAccessException">The client is not allowed to publish to the group.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The group cannot retain the message, and drops the message: see <see cref="GroupOptions.RetainLatestPerKey"/>.
+    /// </exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable. The recipients may still receive the message, but at most once.
+    /// </exception>
     public async Task<PublishResult> PublishAsync(string group, Message message, bool excludesSender = false)
     {
         GroupName.ThrowIfInvalid(group);
@@ -79,6 +85,7 @@ public sealed class ProtocolContext : IProtocolState
     /// <exception cref="InvalidOperationException">
     /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable. The client does not join.</exception>
     public Task<bool> JoinAsync(string group) => JoinAsync(group, null);
 
     /// <summary>
@@ -95,6 +102,7 @@ public sealed class ProtocolContext : IProtocolState
     /// <exception cref="InvalidOperationException">
     /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable. The client does not join.</exception>
     public async Task<bool> JoinAsync(string group, SubscriptionFilter? filter)
     {
         GroupName.ThrowIfInvalid(group);
