@@ -33,6 +33,7 @@ sealed class BroadcastInstance : IDisposable
     readonly BroadcastTracing _tracing;
     readonly MessageValidator _validator;
     readonly ProtocolActions _protocolActions;
+    readonly int _maxBatchBytes;
     readonly ProtocolDescriptor[] _protocols;
     readonly UserIds _userIds;
     readonly ConnectionRequestFactory _requests;
@@ -98,7 +99,9 @@ sealed class BroadcastInstance : IDisposable
         Broadcaster = new Broadcaster(Router, _validator, readers, registry, _userIds, serializerOptions, _tracing);
         var stateLimit = new StateLimit(options.MaxPresenceStateBytes);
         Presence = new PresenceService(presence, registry, Connections, members, stateLimit);
-        _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
+        _maxBatchBytes = FeedSender.GetMaxBatchBytes(options.MaxBacklogBytes);
+        _protocolActions = new ProtocolActions(
+            authorizer, presence, stateLimit, _validator, options.MaxGroupsPerConnection, _maxBatchBytes);
         _protocols = [.. protocols.Select(static protocol => new ProtocolDescriptor(protocol))];
         _requests = new ConnectionRequestFactory(_userIds, cookies);
         _filterActions = new FilterActions(Broadcaster, _validator, scopes);
@@ -240,7 +243,7 @@ sealed class BroadcastInstance : IDisposable
     /// <summary>Creates the feeds of a presence endpoint.</summary>
     /// <param name="select">See <see cref="MemberWriter"/>.</param>
     public PresenceFeeds CreatePresenceFeeds(Func<Utf8JsonWriter, PresenceMember, bool>? select) =>
-        new(_groupPresence, new MemberWriter(select, FeedSender.GetMaxBatchBytes(_options), _logger), _time);
+        new(_groupPresence, new MemberWriter(select, _maxBatchBytes, _logger), _time);
 
     /// <summary>
     /// Creates the last filter of a presence endpoint. The filter sends each client the members of a group.
@@ -248,7 +251,7 @@ sealed class BroadcastInstance : IDisposable
     /// <param name="feeds">The feeds of the endpoint.</param>
     /// <param name="findGroup">Returns the name of the group that the client of a request watches.</param>
     public PresenceFilter CreatePresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findGroup) =>
-        new(feeds, findGroup, _options);
+        new(feeds, findGroup, _options.MaxGroupsPerConnection, _maxBatchBytes);
 
     /// <summary>Creates an endpoint at which clients refresh their authentication.</summary>
     /// <param name="findGroup">Returns the home group that the connection of a request must have.</param>

@@ -15,9 +15,10 @@ namespace Broadcast.Middleware.Presence;
 /// <param name="source">Provides the feeds.</param>
 /// <param name="connection">The connection of the client.</param>
 /// <param name="send">Sends a text to the client.</param>
-/// <param name="options">The options of the broadcast.</param>
+/// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
+/// <param name="maxBatchBytes">See <see cref="GetMaxBatchBytes"/>.</param>
 sealed class FeedSender(
-    IFeedSource source, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options)
+    IFeedSource source, Connection connection, Action<ReadOnlyMemory<byte>> send, int maxGroups, int maxBatchBytes)
     : IThreadPoolWorkItem
 {
     // The thread that sends a batch holds this lock. So the sender sends nothing for a subscription that has ended.
@@ -36,7 +37,7 @@ sealed class FeedSender(
     /// <see cref="OnReceived"/> may run a moment before the client has received the last batch. A quarter of the
     /// maximum backlog leaves room for two batches and other messages.
     /// </remarks>
-    public static int GetMaxBatchBytes(BroadcastOptions options) => options.MaxBacklogBytes / 4;
+    public static int GetMaxBatchBytes(int maxBacklogBytes) => maxBacklogBytes / 4;
 
     /// <summary>
     /// Returns an error message if the client cannot subscribe to the group. Otherwise, returns null.
@@ -45,8 +46,7 @@ sealed class FeedSender(
     {
         lock (_sending)
         {
-            var max = options.MaxGroupsPerConnection;
-            return _subscriptions.ContainsKey(group) || _subscriptions.Count < max
+            return _subscriptions.ContainsKey(group) || _subscriptions.Count < maxGroups
                 ? null
                 : $"The connection has subscribed to the states of {_subscriptions.Count} groups, the maximum of " +
                   $"{nameof(BroadcastOptions.MaxGroupsPerConnection)}. " +
@@ -136,11 +136,11 @@ sealed class FeedSender(
 
     void SendDue()
     {
-        var (sent, max) = (0, GetMaxBatchBytes(options));
-        while (sent < max && TryTakeDue(out var subscription))
+        var sent = 0;
+        while (sent < maxBatchBytes && TryTakeDue(out var subscription))
         {
             if (subscription.HasEnded) continue;
-            var message = subscription.Feed.Take(subscription, max - sent, out var hasMore);
+            var message = subscription.Feed.Take(subscription, maxBatchBytes - sent, out var hasMore);
             if (hasMore) OnChanged(subscription);
             if (message.IsEmpty) continue;
             send(message);

@@ -10,8 +10,10 @@ namespace Broadcast.Middleware.Protocols;
 /// <summary>The last filter of a presence endpoint. The filter sends each client the members of a group.</summary>
 /// <param name="feeds">The feeds of the endpoint.</param>
 /// <param name="findGroup">Returns the name of the watched group of a request. The name may be invalid.</param>
-/// <param name="options">The options of the broadcast.</param>
-sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findGroup, BroadcastOptions options)
+/// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
+/// <param name="maxBatchBytes">See <see cref="FeedSender.GetMaxBatchBytes"/>.</param>
+sealed class PresenceFilter(
+    PresenceFeeds feeds, Func<HttpContext, string> findGroup, int maxGroups, int maxBatchBytes)
     : IBroadcastFilter
 {
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
@@ -26,11 +28,11 @@ sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findG
         await next(context);
         if (!context.Result.Joined) return;
         var connection = context.OwnConnection;
-        var state = new PresenceState(new FeedSender(feeds, connection, text => Send(connection, text), options));
-        connection.ProtocolState = state;
-        state.Sender.Subscribe(group);
+        var sender = new FeedSender(feeds, connection, text => Send(connection, text), maxGroups, maxBatchBytes);
+        connection.ProtocolState = new PresenceState(sender);
+        sender.Subscribe(group);
         // A connection that ended before this method set the state has not called OnEnded of the state.
-        if (connection.HasLeft) state.Sender.End();
+        if (connection.HasLeft) sender.End();
     }
 
     public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
@@ -51,8 +53,6 @@ sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findG
     /// <summary>Forwards the notifications of the connection to the sender.</summary>
     sealed class PresenceState(FeedSender sender) : IProtocolState
     {
-        public FeedSender Sender => sender;
-
         public void OnPrivateLogRead() => sender.OnReceived();
 
         public void OnReconnected() => sender.Restart();

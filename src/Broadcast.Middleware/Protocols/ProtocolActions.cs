@@ -9,13 +9,15 @@ namespace Broadcast.Middleware.Protocols;
 /// <param name="presence">The states of all groups.</param>
 /// <param name="stateLimit">Limits the size of states.</param>
 /// <param name="validator">Checks messages.</param>
-/// <param name="options">The options of the broadcast.</param>
+/// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
+/// <param name="maxBatchBytes">See <see cref="FeedSender.GetMaxBatchBytes"/>.</param>
 sealed class ProtocolActions(
     IGroupAuthorizer? authorizer,
     GroupPresence presence,
     StateLimit stateLimit,
     MessageValidator validator,
-    BroadcastOptions options)
+    int maxGroups,
+    int maxBatchBytes)
 {
     readonly GroupStateFeeds _stateFeeds = new(presence);
 
@@ -33,7 +35,7 @@ sealed class ProtocolActions(
 
     /// <summary>True if the connection is in the maximum number of groups, so it cannot join another group.</summary>
     public bool HasMaxGroups(Connection connection, string joining) =>
-        connection.CountGroups(joining) >= options.MaxGroupsPerConnection;
+        connection.CountGroups(joining) >= maxGroups;
 
     /// <summary>Sets the state of a client in a group, at the request of the client.</summary>
     public RequestResult SetState(Connection connection, string group, ReadOnlyMemory<byte> state)
@@ -48,5 +50,5 @@ sealed class ProtocolActions(
     }
 
     public FeedSender CreateStateSender(Connection connection, Action<ReadOnlyMemory<byte>> send) =>
-        new(_stateFeeds, connection, send, options);
+        new(_stateFeeds, connection, send, maxGroups, maxBatchBytes);
 }

@@ -149,7 +149,9 @@ sealed class TestEngine : IDisposable
         var validator = new MessageValidator(Options.MaxBacklogBytes);
         var context = new ProtocolContext(
             connection,
-            new ProtocolActions(new AllowedGroups(), States, new StateLimit(Options.MaxPresenceStateBytes), validator, Options),
+            new ProtocolActions(
+                new AllowedGroups(), States, new StateLimit(Options.MaxPresenceStateBytes), validator,
+                Options.MaxGroupsPerConnection, FeedSender.GetMaxBatchBytes(Options.MaxBacklogBytes)),
             new FilterPipeline([], Manager, _instance.Router, validator, new BroadcastTracing(""), "/test"),
             new FilterActions(Public, validator, null!));
         connection.ProtocolState = context;
