@@ -53,6 +53,20 @@ public sealed class GroupRulesTests
         Assert.Equal(2L * options.MaxBacklogBytes + options.Groups["/c"].HistoryBytes, rules.Find("/c").Capacity);
     }
 
+    [Fact]
+    public void ConflationReserve_EndpointConflates_DoublesBacklogOfGroupsWithoutSetting()
+    {
+        const int Backlog = 100_000;
+        var options = new BroadcastOptions { MaxBacklogBytes = Backlog, Groups = { ["/own"] = new() { SlowConsumer = SlowConsumer.Disconnect } } };
+        var rules = new GroupRules(options);
+        Assert.Equal((Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
+        rules.Adapt(SlowConsumer.SkipToLatest);
+        Assert.Equal(Backlog, rules.Default.CurrentCapacity);
+        rules.Adapt(SlowConsumer.Conflate);
+        Assert.Equal((2 * Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
+        Assert.Equal((2 * Backlog) + options.MaxUnacknowledgedBytes, rules.Default.CurrentMaxRetained);
+    }
+
     [Theory]
     [InlineData(nameof(GroupOptions.HistoryMessages), -1, 0, 10_000_000)]
     [InlineData(nameof(GroupOptions.HistoryMessages), 10_000_001, 0, 10_000_000)]

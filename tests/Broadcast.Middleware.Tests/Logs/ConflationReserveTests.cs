@@ -1,24 +1,11 @@
 using System.Text;
 
-namespace Broadcast.Middleware.Tests.Options;
+namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>Tests that logs keep messages up to twice the backlog limit if at least one endpoint conflates.</summary>
+/// <summary>Tests that a log keeps messages up to twice the backlog limit after the reserve is enabled.</summary>
 public sealed class ConflationReserveTests
 {
     const int Backlog = 100_000;
-
-    [Fact]
-    public void Reserve_EndpointConflates_DoublesBacklogOfGroupsWithoutSetting()
-    {
-        var options = new BroadcastOptions { MaxBacklogBytes = Backlog, Groups = { ["/own"] = new() { SlowConsumer = SlowConsumer.Disconnect } } };
-        var rules = new GroupRules(options);
-        Assert.Equal((Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
-        rules.Adapt(SlowConsumer.SkipToLatest);
-        Assert.Equal(Backlog, rules.Default.CurrentCapacity);
-        rules.Adapt(SlowConsumer.Conflate);
-        Assert.Equal((2 * Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
-        Assert.Equal((2 * Backlog) + options.MaxUnacknowledgedBytes, rules.Default.CurrentMaxRetained);
-    }
 
     [Theory]
     [InlineData(false)]

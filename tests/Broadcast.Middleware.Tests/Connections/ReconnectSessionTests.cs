@@ -6,7 +6,7 @@ using NSubstitute;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests the move of a connection from one request to the next request after a reconnect.</summary>
-public sealed class HandoverTests
+public sealed class ReconnectSessionTests
 {
     [Fact]
     public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterDisconnect()

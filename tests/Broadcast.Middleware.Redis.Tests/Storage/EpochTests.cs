@@ -1,7 +1,7 @@
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 using StackExchange.Redis;
 
-namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
+namespace Broadcast.Middleware.Redis.Tests.Storage;
 
 /// <summary>Tests how a node reacts when Redis loses its data, returns to an older state, or is suspended.</summary>
 public sealed class EpochTests : RedisTest

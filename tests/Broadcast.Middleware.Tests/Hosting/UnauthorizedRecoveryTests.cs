@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace Broadcast.Middleware.Tests.Http;
+namespace Broadcast.Middleware.Tests.Hosting;
 
 /// <summary>Tests recovery requests that authorization refuses before the endpoint runs.</summary>
 public sealed class UnauthorizedRecoveryTests

@@ -1,4 +1,4 @@
-namespace Broadcast.Middleware.Tests.Logs;
+namespace Broadcast.Middleware.Tests.Messages;
 
 public sealed class ExcludedConnectionsTests
 {
