@@ -15,7 +15,7 @@ public sealed class ConflationReserveTests
         var reserve = new ConflationReserve(Backlog);
         var clock = new SequenceClock();
         var log = new MessageLog(clock, new LogSettings(Backlog, null, Reserve: reserve));
-        var cursor = new Cursor(log, new Subscriber(), null);
+        var cursor = new Cursor(log, new IdleSubscriber(), null);
         if (isEnabled) reserve.Enable();
         var payload = Encoding.ASCII.GetBytes(new string('x', 10_000));
         lock (log.Gate)
@@ -33,18 +33,5 @@ public sealed class ConflationReserveTests
 
         Assert.Equal(isEnabled, !cursor.HasMissed);
         Assert.Equal(isEnabled, read == 20);
-    }
-
-    sealed class Subscriber : ILogSubscriber
-    {
-        public string Id => "reader";
-
-        public void OnNewMessages()
-        {
-        }
-
-        public void OnPrivateLogRead()
-        {
-        }
     }
 }

@@ -203,7 +203,7 @@ public sealed class FrameCompressionTests
     LogReader AddReader(MessageLog log, EntryEncoder? format)
     {
         var reader = new LogReader(_clock);
-        lock (log.Gate) reader.Add(new Cursor(log, new Subscriber(), null, new CursorOptions { Encoder = format }));
+        lock (log.Gate) reader.Add(new Cursor(log, new IdleSubscriber(), null, new CursorOptions { Encoder = format }));
         return reader;
     }
 
@@ -253,14 +253,5 @@ public sealed class FrameCompressionTests
     {
         public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index) =>
             output.Write(Frame.CreateText(block.PayloadOf(index, out _).Span));
-    }
-
-    sealed class Subscriber : ILogSubscriber
-    {
-        public string Id => "reader";
-
-        public void OnNewMessages() { }
-
-        public void OnPrivateLogRead() { }
     }
 }

@@ -1,4 +1,3 @@
-
 namespace Broadcast.Middleware.Tests.Logs;
 
 /// <summary>
@@ -7,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Logs;
 /// </summary>
 sealed class LogModel
 {
-    static readonly Subscriber Reading = new();
+    static readonly IdleSubscriber Reading = new();
 
     readonly List<(int Number, int Log, string? Key, int Size)> _published = [];
     readonly SequenceClock _clock = new();
@@ -27,7 +26,7 @@ sealed class LogModel
             lock (log.Gate)
             {
                 var options = filter is null ? null : new CursorOptions { Filter = new(filter) };
-                var cursor = new Cursor(log, Reading, new GroupShard(new Pump(static _ => { })), options);
+                var cursor = new Cursor(log, Reading, new IdleCursorSet(), options);
                 Reader.Add(cursor);
                 return cursor;
             }
@@ -132,13 +131,4 @@ sealed class LogModel
     public void AssertGotAll() => Assert.Equal(ForReader().Select(message => message.Number), Got);
 
     IEnumerable<(int Number, int Log, string? Key, int Size)> ForReader() => _published.Where(message => message.Log >= 0);
-
-    sealed class Subscriber : ILogSubscriber
-    {
-        public string Id => "reader";
-
-        public void OnNewMessages() { }
-
-        public void OnPrivateLogRead() { }
-    }
 }

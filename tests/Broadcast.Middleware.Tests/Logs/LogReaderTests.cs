@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Logs;
 public sealed class LogReaderTests
 {
     readonly SequenceClock _clock = new();
-    readonly Subscriber _subscriber = new();
+    readonly IdleSubscriber _subscriber = new();
     readonly LogReader _reader;
 
     public LogReaderTests() => _reader = new(_clock);
@@ -117,7 +117,7 @@ public sealed class LogReaderTests
     {
         var log = TestLog.Create(_clock, 1_024);
         Cursor cursor;
-        lock (log.Gate) cursor = new Cursor(log, _subscriber, new NoSet());
+        lock (log.Gate) cursor = new Cursor(log, _subscriber, new IdleCursorSet());
         _reader.Add(cursor);
         Append(log, "1");
         Assert.Equal(["1"], ReadAll());
@@ -195,27 +195,5 @@ public sealed class LogReaderTests
         }
 
         return texts;
-    }
-
-    sealed class Subscriber : ILogSubscriber
-    {
-        public string Id => "reader";
-
-        public void OnNewMessages() { }
-
-        public void OnPrivateLogRead() { }
-    }
-
-    sealed class NoSet : ICursorSet
-    {
-        public ICursorSet ForTransientLog => this;
-
-        public void Add(Cursor cursor) { }
-
-        public void Remove(Cursor cursor) { }
-
-        public void TrackLocked(Cursor cursor) { }
-
-        public void ActivateAnnounced() { }
     }
 }

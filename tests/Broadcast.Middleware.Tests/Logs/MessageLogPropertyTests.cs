@@ -85,17 +85,17 @@ public sealed class MessageLogPropertyTests
         Gen.Bool.Array[0, 200].Select(Gen.Int[1, 20].Array[1, 50]).Sample(
             (excluded, chunks) =>
             {
-                using var broadcast = new TestEngine();
-                var connection = broadcast.Admit(broadcast.Pumps[0], "/a");
+                var reader = new IdleSubscriber();
+                var self = new EntryMetadata(new ExcludedConnections(reader.Id));
                 var other = new EntryMetadata(new ExcludedConnections("somebody else", "and another"));
                 var clock = new SequenceClock();
                 var log = TestLog.Create(clock, 1 << 20);
                 Cursor cursor;
-                lock (log.Gate) cursor = new Cursor(log, connection.Writer, null);
+                lock (log.Gate) cursor = new Cursor(log, reader, null);
                 var got = new List<int>();
                 for (var i = 0; i < excluded.Length; i++)
                 {
-                    var metadata = excluded[i] ? new EntryMetadata(connection.Self) : i % 3 == 0 ? other : null;
+                    var metadata = excluded[i] ? self : i % 3 == 0 ? other : null;
                     log.Append(new(new[] { (byte)i }, MessageType.Text), metadata);
                     if (i % chunks[i % chunks.Length] == 0) ReadAll();
                 }

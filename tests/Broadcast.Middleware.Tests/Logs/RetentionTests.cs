@@ -30,7 +30,7 @@ public sealed class RetentionTests
         {
             var bookmark = new Bookmark(log);
             bookmark.SetLocked(log.End.Block, log.End.Index);
-            var cursor = new Cursor(log, new NoSubscriber(), null, new CursorOptions { Bookmark = bookmark });
+            var cursor = new Cursor(log, new IdleSubscriber(), null, new CursorOptions { Bookmark = bookmark });
             for (var i = 0; i < 50; i++) log.AppendLocked(ReliableReceiver.Numbered(i, 200), null);
             Assert.True(bookmark.IsLost);
             bookmark.Advance(cursor, long.MaxValue);
@@ -49,14 +49,5 @@ public sealed class RetentionTests
             for (var i = 0; i < 50; i++) log.AppendLocked(ReliableReceiver.Numbered(i, 200), null);
             Assert.False(cursor.TrySetBookmark());
         }
-    }
-
-    sealed class NoSubscriber : ILogSubscriber
-    {
-        public string Id => "reader";
-
-        public void OnNewMessages() { }
-
-        public void OnPrivateLogRead() { }
     }
 }
