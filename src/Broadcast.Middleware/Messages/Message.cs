@@ -9,7 +9,7 @@ namespace Broadcast.Middleware;
 /// The bytes. The bytes of a text message must be valid UTF-8. Publishing copies the bytes.
 /// </param>
 /// <param name="type">The type.</param>
-public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
+public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type) : IEquatable<Message>
 {
     /// <summary>
     /// The bytes. <c>message with { Payload = bytes }</c> copies the message, and replaces only the bytes.
@@ -100,4 +100,30 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// Decodes the payload as UTF-8 text. Invalid bytes become U+FFFD. Each call decodes the payload again.
     /// </summary>
     public override string ToString() => Encoding.UTF8.GetString(Payload.Span);
+
+    /// <summary>True if the bytes of the payloads and all public properties are equal.</summary>
+    /// <param name="other">The other message.</param>
+    public bool Equals(Message other) => Payload.Span.SequenceEqual(other.Payload.Span) && Type == other.Type
+        && Key == other.Key && RemoveKey == other.RemoveKey && IsJson == other.IsJson
+        && DisableCompression == other.DisableCompression && IsTransient == other.IsTransient
+        && Id == other.Id && Equals(Tags, other.Tags);
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => obj is Message other && Equals(other);
+
+    /// <inheritdoc />
+    public override int GetHashCode()
+    {
+        var hash = default(HashCode);
+        hash.AddBytes(Payload.Span);
+        hash.Add(Key);
+        hash.Add(Id);
+        return hash.ToHashCode();
+    }
+
+    /// <summary>True if the bytes of the payloads and all public properties are equal.</summary>
+    public static bool operator ==(Message left, Message right) => left.Equals(right);
+
+    /// <summary>True if the bytes of the payloads or other public properties differ.</summary>
+    public static bool operator !=(Message left, Message right) => !left.Equals(right);
 }

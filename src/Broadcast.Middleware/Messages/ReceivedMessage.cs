@@ -3,7 +3,7 @@ namespace Broadcast.Middleware;
 /// <summary>An item of <see cref="IBroadcaster.ReadAsync"/>: a message of the group, or a gap.</summary>
 /// <param name="message">The message.</param>
 /// <param name="position">See <see cref="Position"/>.</param>
-public readonly struct ReceivedMessage(Message message, Position? position)
+public readonly struct ReceivedMessage(Message message, Position? position) : IEquatable<ReceivedMessage>
 {
     /// <summary>
     /// The message. The payload is a copy, so you can keep it. For a gap, the message is empty.
@@ -39,4 +39,20 @@ public readonly struct ReceivedMessage(Message message, Position? position)
     /// <summary>Decodes the payload as UTF-8 text: see <see cref="Message.ToString"/>.</summary>
     public override string ToString() =>
         IsGap ? $"{MissedMessages?.ToString() ?? "unknown"} missed messages" : Message.ToString();
+
+    /// <inheritdoc />
+    public bool Equals(ReceivedMessage other) => Message == other.Message && Position == other.Position
+        && IsGap == other.IsGap && MissedMessages == other.MissedMessages;
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => obj is ReceivedMessage other && Equals(other);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Message, Position, IsGap, MissedMessages);
+
+    /// <summary>True if both items have the same message and position, or report the same gap.</summary>
+    public static bool operator ==(ReceivedMessage left, ReceivedMessage right) => left.Equals(right);
+
+    /// <summary>True if the messages, the positions or the gaps differ.</summary>
+    public static bool operator !=(ReceivedMessage left, ReceivedMessage right) => !left.Equals(right);
 }

@@ -18,6 +18,14 @@ public sealed class ValueEqualityTests
             new JoinResult(true, true, new Position(1, 2)), new JoinResult(false, true, new Position(1, 2)), new JoinResult(true, false, new Position(1, 2)),
             new JoinResult(true, null, new Position(1, 2)), new JoinResult(true, true, new Position(1, 3)), new JoinResult(true, true, null), default(JoinResult),
         ],
+        [typeof(Message)] = static () =>
+        [
+            Message.FromText(New("a")) with { Key = New("k"), Id = New("i"), Tags = MessageTags.Create(("t", "x")) },
+            Message.FromText("a"), Message.FromText("b"), new Message("a"u8.ToArray(), MessageType.Binary),
+            Message.FromText("a") with { Key = "k" }, Message.FromText("a") with { RemoveKey = true }, Message.FromText("a") with { IsJson = true },
+            Message.FromText("a") with { DisableCompression = true }, Message.FromText("a") with { IsTransient = true },
+            Message.FromText("a") with { Id = "i" }, Message.FromText("a") with { Tags = MessageTags.Create(("t", "x")) }, default(Message),
+        ],
         [typeof(MessageTags)] = static () =>
         [
             MessageTags.Create((New("a"), New("x")), ("b", "y")), MessageTags.Create(("a", "x"), ("b", "z")), MessageTags.Create(("b", "y"), ("a", "x")),
@@ -43,10 +51,17 @@ public sealed class ValueEqualityTests
             new PublishResult(new Position(1, 2), 3), new PublishResult(new Position(1, 2), 4), new PublishResult(new Position(1, 3), 3),
             new PublishResult(null, 3), new PublishResult(null, 3) { IsDuplicate = true }, default(PublishResult),
         ],
+        [typeof(ReceivedMessage)] = static () =>
+        [
+            new ReceivedMessage(Message.FromText("a"), new Position(1, 2)), new ReceivedMessage(Message.FromText("b"), new Position(1, 2)),
+            new ReceivedMessage(Message.FromText("a"), new Position(1, 3)), new ReceivedMessage(Message.FromText("a"), null),
+            ReceivedMessage.CreateGap(1), ReceivedMessage.CreateGap(2), ReceivedMessage.CreateGap(null), ReceivedMessage.CreateGap(1, new Position(1, 2)),
+            default(ReceivedMessage),
+        ],
         [typeof(Recipients)] = static () =>
         [
             Recipients.Groups(New("a"), "b").Except("c", "d"), Recipients.Groups("a", "b").Except("c"), Recipients.Groups("a", "c").Except("c", "d"),
-            Recipients.Group("a"), Recipients.User("a"), Recipients.Connection("a"), Recipients.All,
+            Recipients.Group("a"), Recipients.User("a"), Recipients.Connection("a"), Recipients.Everyone,
         ],
         [typeof(Replay)] = static () => [Replay.Last(2), Replay.Last(3), Replay.None, Replay.After(new Position(1, 2)), Replay.After(new Position(1, 3)), default(Replay)],
         [typeof(RetainedKey)] = static () => [new RetainedKey(New("a"), false), new RetainedKey("a", true), new RetainedKey("b", false), default(RetainedKey)],
@@ -65,6 +80,14 @@ public sealed class ValueEqualityTests
         var types = typeof(IBroadcaster).Assembly.GetExportedTypes()
             .Where(static type => !type.IsEnum && type.IsAssignableTo(typeof(IEquatable<>).MakeGenericType(type)));
         Assert.Equal(Values.Keys.Select(static type => type.Name).Order(), types.Select(static type => type.Name).Order());
+    }
+
+    /// <summary>Without this interface, the comparison of a struct with a payload would ignore the bytes of the payload.</summary>
+    [Fact]
+    public void PublicStructs_ThatCanBeCompared_HaveValueEquality()
+    {
+        var structs = typeof(IBroadcaster).Assembly.GetExportedTypes().Where(static type => type is { IsValueType: true, IsEnum: false, IsByRefLike: false });
+        Assert.All(structs, static type => Assert.True(type.IsAssignableTo(typeof(IEquatable<>).MakeGenericType(type)), type.Name));
     }
 
     [Theory]
