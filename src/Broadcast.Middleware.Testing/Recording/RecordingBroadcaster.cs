@@ -292,7 +292,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
     {
         var selected = recipients.Kind switch
         {
-            RecipientsKind.All => Connections.Connections,
+            RecipientsKind.Everyone => Connections.Connections,
             RecipientsKind.User => Connections.GetUserConnections(recipients.Name!),
             RecipientsKind.Connection => Connections.Connections.Where(connection => connection.Id == recipients.Name),
             _ => recipients.Names.SelectMany(Connections.GetGroupMembers),

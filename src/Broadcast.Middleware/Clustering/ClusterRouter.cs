@@ -46,7 +46,7 @@ sealed class ClusterRouter(
     ValueTask<PublishResult> RouteAsync(Message message, Recipients recipients, CancellationToken cancellationToken) =>
         recipients.Kind switch
         {
-            RecipientsKind.All => PublishToGroupAsync(GroupName.Everyone, message, recipients, cancellationToken),
+            RecipientsKind.Everyone => PublishToGroupAsync(GroupName.Everyone, message, recipients, cancellationToken),
             RecipientsKind.Group => PublishToGroupAsync(recipients.Name!, message, recipients, cancellationToken),
             RecipientsKind.Groups => PublishToGroupsAsync(message, recipients, cancellationToken),
             _ => SendToConnectionsAsync(message, recipients, cancellationToken),

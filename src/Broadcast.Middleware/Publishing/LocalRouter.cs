@@ -46,7 +46,7 @@ sealed class LocalRouter(
         var excluded = recipients.ExcludedConnections;
         return recipients.Kind switch
         {
-            RecipientsKind.All => PublishToGroup(GroupName.Everyone, message, excluded),
+            RecipientsKind.Everyone => PublishToGroup(GroupName.Everyone, message, excluded),
             RecipientsKind.Group => PublishToGroup(recipients.Name!, message, excluded),
             RecipientsKind.Groups => groups.Publish(recipients.Names, message, EntryMetadata.Create(message, excluded)),
             _ => SendToConnections(message, recipients),
@@ -65,7 +65,7 @@ sealed class LocalRouter(
     /// <summary>Publishes a message only to the groups in which no earlier publish has used the ID.</summary>
     PublishResult PublishToGroupsOnce(string id, Message message, Recipients recipients)
     {
-        IReadOnlyCollection<string> names = recipients.Kind == RecipientsKind.All ? [""] : recipients.Names;
+        IReadOnlyCollection<string> names = recipients.Kind == RecipientsKind.Everyone ? [""] : recipients.Names;
         var kind = KindOf(recipients);
         lock (_idGate)
         {

@@ -15,7 +15,7 @@ static class PublishSpan
             span,
             recipients.Kind switch
             {
-                RecipientsKind.All => "everyone",
+                RecipientsKind.Everyone => "everyone",
                 RecipientsKind.Group => "group",
                 RecipientsKind.Groups => "groups",
                 RecipientsKind.User => "user",

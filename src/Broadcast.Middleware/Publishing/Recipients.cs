@@ -25,10 +25,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// </remarks>
     public static Recipients Everyone => default;
 
-    /// <summary>The same value as <see cref="Everyone"/>. The name <c>Everyone</c> is clearer.</summary>
-    public static Recipients All => Everyone;
-
-    /// <summary>The kind of the recipients: all connections, a group, several groups, a user or a connection.</summary>
+    /// <summary>The kind of the recipients: everyone, a group, several groups, a user or a connection.</summary>
     public RecipientsKind Kind { get; }
 
     /// <summary>The group name, user ID or connection ID. Null for all connections and for several groups.</summary>
@@ -134,7 +131,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     public static bool operator !=(Recipients left, Recipients right) => !left.Equals(right);
 
     /// <summary>Returns a text for logs and debuggers.</summary>
-    public override string ToString() => Kind == RecipientsKind.All
-        ? "all"
+    public override string ToString() => Kind == RecipientsKind.Everyone
+        ? "everyone"
         : $"{Kind.ToString().ToLowerInvariant()} '{string.Join("', '", Names)}'";
 }

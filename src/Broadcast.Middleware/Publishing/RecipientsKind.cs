@@ -3,8 +3,8 @@ namespace Broadcast.Middleware;
 /// <summary>The kinds of <see cref="Recipients"/>.</summary>
 public enum RecipientsKind
 {
-    /// <summary>Every connection of the broadcast.</summary>
-    All,
+    /// <summary>Every connection of the broadcast: see <see cref="Recipients.Everyone"/>.</summary>
+    Everyone,
 
     /// <summary>The members of one group.</summary>
     Group,

@@ -42,7 +42,7 @@ public sealed class UnreachableRedisTests : RedisTest
         await node.WaitUntilReachableIsAsync(false);
         Recipients[] recipients =
         [
-            group, Recipients.All, Recipients.Groups("/rooms/a", "/rooms/b"), Recipients.User("ann"),
+            group, Recipients.Everyone, Recipients.Groups("/rooms/a", "/rooms/b"), Recipients.User("ann"),
         ];
         foreach (var recipient in recipients)
         {

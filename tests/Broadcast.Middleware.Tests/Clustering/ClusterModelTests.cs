@@ -222,7 +222,7 @@ public sealed class ClusterModelTests
             var recipients = _random.Next(10) switch
             {
                 < 4 => Recipients.Group(Any(_groups)),
-                < 6 => Recipients.All,
+                < 6 => Recipients.Everyone,
                 < 8 => Recipients.Groups([.. _groups.Where(_ => _random.Next(2) == 0)]),
                 8 => Recipients.User(Any(_users) ?? "nobody"),
                 _ => Recipients.Connection(_members.Count == 0 ? "nobody" : Any(_members).Connection.Id),
@@ -247,14 +247,14 @@ public sealed class ClusterModelTests
             {
                 var memberships = recipients.Kind switch
                 {
-                    RecipientsKind.All => 1,
+                    RecipientsKind.Everyone => 1,
                     RecipientsKind.User => member.User == recipients.Name ? 1 : 0,
                     RecipientsKind.Connection => member.Connection.Id == recipients.Name ? 1 : 0,
                     _ => recipients.Names.Count(member.Groups.Contains),
                 };
                 var accepting = recipients.Kind switch
                 {
-                    RecipientsKind.All => member.Filters[""].Accepts(number),
+                    RecipientsKind.Everyone => member.Filters[""].Accepts(number),
                     RecipientsKind.User or RecipientsKind.Connection => true,
                     _ => recipients.Names.Any(name => member.Receives(name, number, [])),
                 };

@@ -497,7 +497,7 @@ public sealed class ClusterNodeTests : IDisposable
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
-        await _broadcast.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
+        await _broadcast.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.Everyone, cancellationToken: Token);
         _broadcast.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 

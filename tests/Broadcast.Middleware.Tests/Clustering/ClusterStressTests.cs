@@ -38,7 +38,7 @@ public sealed class ClusterStressTests
                 {
                     0 => ("red", Recipients.Group("red")),
                     1 => ("both", Recipients.Groups("blue", "red")),
-                    2 => ("all", Recipients.All),
+                    2 => ("all", Recipients.Everyone),
                     3 => ($"to {i % Members}", Recipients.Connection(members[i % Members].Connection.Id)),
                     _ => ("blue", Recipients.Group("blue")),
                 };

@@ -130,7 +130,7 @@ sealed class ReliableModel : IDisposable
                 Publish(Recipients.Groups("/a", "/b"), ["/a", "/b"], c % 5 == 0 ? peer : null, size);
                 break;
             case ReliableStep.PublishToAll:
-                Publish(Recipients.All, [Everyone], null, size);
+                Publish(Recipients.Everyone, [Everyone], null, size);
                 break;
             case ReliableStep.PublishTransient:
                 PublishTransient(c % 3 == 0 ? Everyone : name, c % 5 == 0 ? peer : null, size);
@@ -219,7 +219,7 @@ sealed class ReliableModel : IDisposable
         // The log does not keep transient messages for acknowledgements. If the pumps did not run, the log could drop
         // these messages above the backlog limit. The server would then close the client as slow.
         if (!_limits.WritesMayWait) _broadcast.RunUntilIdle();
-        var recipients = name == Everyone ? Recipients.All : Recipients.Group(name);
+        var recipients = name == Everyone ? Recipients.Everyone : Recipients.Group(name);
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
         var message = ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)) with { IsTransient = true };
         _broadcast.Publish(message with { Tags = ModelFilter.TagsOf(_lastId) }, recipients);

@@ -59,7 +59,7 @@ public sealed class ReliableStressTests
                 var message = ReliableReceiver.Numbered((publisher * 1_000_000) + i, random.Next(100));
                 var (recipients, isFor) = which switch
                 {
-                    0 => (Recipients.All, (Func<int, bool>)(_ => true)),
+                    0 => (Recipients.Everyone, (Func<int, bool>)(_ => true)),
                     1 => (Recipients.Connection(seats[at].Connection.Id), number => number == at),
                     2 => (Recipients.Groups(_names), _ => true),
                     3 => (Recipients.Group(_names[0]).Except(seats[at].Connection.Id), number => number % 2 == 0 && number != at),

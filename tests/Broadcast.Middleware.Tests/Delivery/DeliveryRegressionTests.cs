@@ -33,7 +33,7 @@ public sealed class DeliveryRegressionTests
         using var broadcast = new TestEngine();
         var got = new List<int>();
         broadcast.Connect(broadcast.Pumps[0], "/a", new ManualSink(frames => FrameParser.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
-        broadcast.Publish(new(new byte[] { 1 }, MessageType.Binary), Recipients.All);
+        broadcast.Publish(new(new byte[] { 1 }, MessageType.Binary), Recipients.Everyone);
         broadcast.Publish(new(new byte[] { 2 }, MessageType.Binary), Recipients.Group("/a"));
         broadcast.RunUntilIdle();
         Assert.Equal([1, 2], got);

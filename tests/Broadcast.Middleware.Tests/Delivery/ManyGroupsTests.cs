@@ -73,7 +73,7 @@ public sealed class ManyGroupsTests
                             PublishTo(groups);
                             break;
                         case 6:
-                            Publish(broadcast, Recipients.All, ++last);
+                            Publish(broadcast, Recipients.Everyone, ++last);
                             foreach (var each in peers) each.Expected.Add(last);
                             break;
                         case 7:

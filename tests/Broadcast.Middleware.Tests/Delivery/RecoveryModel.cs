@@ -94,7 +94,7 @@ sealed class RecoveryModel : IDisposable
                 Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size, key, removes);
                 break;
             case RecoveryStep.PublishToAll:
-                _broadcast.Publish(Recipients.All, ++_lastId);
+                _broadcast.Publish(Recipients.Everyone, ++_lastId);
                 foreach (var other in _clients.Where(other => other.Listener is not null)) other.Others.Add(_lastId);
                 break;
             case RecoveryStep.PublishTransient:

@@ -59,7 +59,7 @@ public sealed class RecoveryStressTests
                 if (i % 16 == 0)
                 {
                     BitConverter.TryWriteBytes(payload, ToAll);
-                    broadcaster.Publish(new(payload, MessageType.Binary), Recipients.All);
+                    broadcaster.Publish(new(payload, MessageType.Binary), Recipients.Everyone);
                     Thread.Yield();
                 }
 

@@ -81,7 +81,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 PublishToSeveral(names, size, c);
                 break;
             case Step.PublishToAll:
-                PublishTo(Everyone, Recipients.All, size, c);
+                PublishTo(Everyone, Recipients.Everyone, size, c);
                 break;
             case Step.PublishToUser:
                 PublishToUser($"{a % 2}", size, c);

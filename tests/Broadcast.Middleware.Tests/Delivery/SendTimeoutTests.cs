@@ -65,7 +65,7 @@ public sealed class SendTimeoutTests
         using var meters = new Meters(app);
         await using var slow = await Stall.OpenAsync(app);
 
-        await app.Broadcaster.PublishAsync(new byte[Length], Recipients.All, cancellationToken: TestContext.Current.CancellationToken);
+        await app.Broadcaster.PublishAsync(new byte[Length], Recipients.Everyone, cancellationToken: TestContext.Current.CancellationToken);
         await slow.ReadAsync(10);
         for (var step = 1; step <= Steps; step++)
         {

@@ -143,7 +143,7 @@ public sealed class FilterPipelineTests
         await using var app = await WithAsync((context, next) =>
         {
             if (context.Text.StartsWith('@')) context.Recipients = Recipients.User(context.Text[1..]);
-            if (context.Text == "*") context.Recipients = Recipients.All;
+            if (context.Text == "*") context.Recipients = Recipients.Everyone;
             return next(context);
         }, "/rooms/{room}");
         using var ann = await app.ConnectAsync("/rooms/a", "ann");

@@ -121,8 +121,8 @@ public sealed class EndpointOptionsTests
         await using var closes = await RawClient.OpenAsync(app, Other, Stall.SmallWindow);
 
         // Neither client reads. The server closes only the client of /ws, because /own sets a different SlowConsumer.
-        await PublishUntilTooSlowAsync(app, Other, Recipients.All);
-        await PublishAsync(app, Recipients.All, last: true);
+        await PublishUntilTooSlowAsync(app, Other, Recipients.Everyone);
+        await PublishAsync(app, Recipients.Everyone, last: true);
 
         Assert.Equal(1013, await closes.ClosedWithAsync());
         while (await skips.ReadFrameAsync() is { Payload: [not LastMessage, ..] })

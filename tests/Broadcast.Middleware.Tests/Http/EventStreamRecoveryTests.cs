@@ -151,7 +151,7 @@ public sealed class EventStreamRecoveryTests
             await using var client = await EventClient.OpenAsync(app, after: $"{epoch}-{from}");
             Assert.Equal($"{epoch}-{from}", await client.ReadIdAsync());
             for (var i = from + 1; i <= 10; i++) Assert.Equal(new ServerEvent("message", $"{i}", $"{epoch}-{i}", true), await client.NextAsync());
-            await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
+            await app.Broadcaster.PublishAsync("now", Recipients.Everyone, cancellationToken: Token);
             Assert.Equal(["now"], await client.ReceiveTextAsync(1));
         }
     }

@@ -332,7 +332,7 @@ public sealed class EventStreamRequestTests
 
         Assert.StartsWith("1008 The authentication has expired", await ann.ReadCloseAsync(), StringComparison.Ordinal);
         await Eventually.True(() => app.Registry.Count == 1);
-        await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("still here", Recipients.Everyone, cancellationToken: Token);
         Assert.Equal(["still here"], await bob.ReceiveTextAsync(1));
         LogAssert.NoErrors(app);
     }

@@ -82,7 +82,7 @@ public sealed class EventStreamTests
         Assert.True(await app.Broadcaster.JoinAsync(id, "other", Token));
 
         await app.Broadcaster.PublishAsync("home 1", Recipients.Group("/ws"), cancellationToken: Token);
-        await app.Broadcaster.PublishAsync("all", Recipients.All, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("all", Recipients.Everyone, cancellationToken: Token);
         await app.Broadcaster.PublishAsync("direct", Recipients.Connection(id), cancellationToken: Token);
         await app.Broadcaster.PublishAsync("other", Recipients.Group("other"), cancellationToken: Token);
         await app.Broadcaster.PublishAsync("home 2", Recipients.Group("/ws"), cancellationToken: Token);
@@ -199,13 +199,13 @@ public sealed class EventStreamTests
             Assert.Equal(TimeSpan.FromSeconds(15) + beat, beat * beats);
         }
 
-        await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("still here", Recipients.Everyone, cancellationToken: Token);
         Assert.Equal("still here", (await client.NextAsync()).Data);
 
         // If a heartbeat causes a comment, the comment arrives before a message that is published after the heartbeat.
         async Task<int> CommentsAsync()
         {
-            await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
+            await app.Broadcaster.PublishAsync("now", Recipients.Everyone, cancellationToken: Token);
             Assert.Equal("now", (await client.NextAsync()).Data);
             return client.Comments;
         }

@@ -52,7 +52,7 @@ public sealed class GroupScopeTests
         await using var two = await EventClient.OpenAsync(app, "/tenant2/rooms/blue");
 
         await app.PublishToAsync(Recipients.Group("/tenant1/rooms/blue"), "for tenant 1");
-        await app.PublishToAsync(Recipients.All, "for all");
+        await app.PublishToAsync(Recipients.Everyone, "for all");
 
         Assert.Equal(["for tenant 1", "for all"], await one.ReceiveTextAsync(2));
         Assert.Equal(["for all"], await two.ReceiveTextAsync(1));

@@ -104,8 +104,8 @@ public sealed class ReliableProtocolTests
         await JsonClient.ReceivesAsync(ann.Transport, expected);
         await JsonClient.ReceivesAsync(bob.Transport, expected);
         await JsonClient.ReceivesNothingElseAsync(ann.Transport);
-        await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, cancellationToken: Token);
-        await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.Everyone, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.Everyone, cancellationToken: Token);
         await JsonClient.ReceivesAsync(
             ann.Transport,
             """{"type":"message","from":"server","dataType":"binary","data":"BAU=","sequenceId":6}""",

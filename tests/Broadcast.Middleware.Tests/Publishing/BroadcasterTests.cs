@@ -54,7 +54,7 @@ public sealed partial class BroadcasterTests
         using var phone = await app.ConnectAsync("/rooms/a", "ann");
         using var laptop = await app.ConnectAsync("/rooms/b", "ann");
         using var bob = await app.ConnectAsync("/rooms/b", "bob");
-        Assert.Equal(3, await CountAsync("all", Recipients.All));
+        Assert.Equal(3, await CountAsync("all", Recipients.Everyone));
         Assert.Equal(2, await CountAsync("room b", Recipients.Group("/rooms/b")));
         Assert.Equal(2, await CountAsync("ann", Recipients.User("ann")));
         Assert.Equal(1, await CountAsync("phone", Recipients.Connection(phone.Id)));
@@ -103,14 +103,14 @@ public sealed partial class BroadcasterTests
         using var phone = await app.ConnectAsync(user: "ann");
         using var laptop = await app.ConnectAsync(user: "ann");
         using var bob = await app.ConnectAsync();
-        Assert.Equal(2, await CountAsync(Recipients.All.Except(phone.Id)));
+        Assert.Equal(2, await CountAsync(Recipients.Everyone.Except(phone.Id)));
         Assert.Equal(1, await CountAsync(Recipients.Group("/ws").Except(phone.Id, bob.Id)));
         Assert.Equal(1, await CountAsync(Recipients.User("ann").Except(phone.Id)));
         Assert.Equal(0, await CountAsync(Recipients.Connection(phone.Id).Except(phone.Id)));
         Assert.Equal(1, await CountAsync(Recipients.Connection(phone.Id).Except(bob.Id)));
-        Assert.Equal(3, await CountAsync(Recipients.All.Except("nobody")));
-        Assert.Equal(2, await CountAsync(Recipients.All.Except(bob.Id).Except("nobody").Except(bob.Id, bob.Id)));
-        Assert.Equal(0, await CountAsync(Recipients.All.Except([phone.Id, laptop.Id, bob.Id])));
+        Assert.Equal(3, await CountAsync(Recipients.Everyone.Except("nobody")));
+        Assert.Equal(2, await CountAsync(Recipients.Everyone.Except(bob.Id).Except("nobody").Except(bob.Id, bob.Id)));
+        Assert.Equal(0, await CountAsync(Recipients.Everyone.Except([phone.Id, laptop.Id, bob.Id])));
         foreach (var device in new[] { phone, laptop, bob }) await device.SettleAsync();
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
         Assert.Equal(["x", "x", "x", "end"], await ReceiveTextAsync(phone, 4));
@@ -127,7 +127,7 @@ public sealed partial class BroadcasterTests
         using var device = await app.ConnectAsync(user: "ann");
         await app.Broadcaster.JoinAsync(device.Id, "extra", Token);
         Recipients[] targets =
-            [Recipients.All, Recipients.Group("/ws"), Recipients.Group("extra"), Recipients.User("ann"), Recipients.Connection(device.Id)];
+            [Recipients.Everyone, Recipients.Group("/ws"), Recipients.Group("extra"), Recipients.User("ann"), Recipients.Connection(device.Id)];
         await app.Broadcaster.PublishAsync("start", targets[4], cancellationToken: Token);
         await device.SettleAsync();
         for (var i = 0; i < 500; i++) await app.Broadcaster.PublishAsync($"{i}", targets[i * 7 % 11 % 5], cancellationToken: Token);
@@ -176,7 +176,7 @@ public sealed partial class BroadcasterTests
     public async Task Publish_NoRecipients_ReturnsEmptyResult()
     {
         await using var app = await InMemoryApp.StartAsync();
-        foreach (var recipients in new[] { Recipients.All, Recipients.Group("g"), Recipients.User("u"), Recipients.Connection("c"), Recipients.All.Except("c") })
+        foreach (var recipients in new[] { Recipients.Everyone, Recipients.Group("g"), Recipients.User("u"), Recipients.Connection("c"), Recipients.Everyone.Except("c") })
             Assert.Equal(default, await app.Broadcaster.PublishAsync("x", recipients, cancellationToken: Token));
     }
 

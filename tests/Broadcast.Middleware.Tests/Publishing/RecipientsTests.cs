@@ -3,20 +3,12 @@ namespace Broadcast.Middleware.Tests.Publishing;
 public sealed class RecipientsTests
 {
     [Fact]
-    public void Recipients_Default_IsAll()
-    {
-        Assert.Equal(Recipients.All, default);
-        Assert.Equal(RecipientsKind.All, default(Recipients).Kind);
-        Assert.Null(Recipients.All.Name);
-        Assert.Empty(Recipients.All.Excluded);
-    }
-
-    [Fact]
-    public void Everyone_ComparedWithDefaultAndAll_IsEqual()
+    public void Recipients_Default_IsEveryone()
     {
         Assert.Equal(Recipients.Everyone, default);
-        Assert.Equal(Recipients.Everyone, Recipients.All);
-        Assert.Equal(RecipientsKind.All, Recipients.Everyone.Kind);
+        Assert.Equal(RecipientsKind.Everyone, default(Recipients).Kind);
+        Assert.Null(Recipients.Everyone.Name);
+        Assert.Empty(Recipients.Everyone.Excluded);
     }
 
     [Fact]
@@ -34,8 +26,8 @@ public sealed class RecipientsTests
     {
         Recipients[] different =
         [
-            Recipients.All, Recipients.Group("x"), Recipients.Group("X"), Recipients.User("x"), Recipients.Connection("x"),
-            Recipients.All.Except("a"), Recipients.All.Except("b"), Recipients.All.Except("a", "b"), Recipients.Group("x").Except("a"),
+            Recipients.Everyone, Recipients.Group("x"), Recipients.Group("X"), Recipients.User("x"), Recipients.Connection("x"),
+            Recipients.Everyone.Except("a"), Recipients.Everyone.Except("b"), Recipients.Everyone.Except("a", "b"), Recipients.Group("x").Except("a"),
         ];
         for (var i = 0; i < different.Length; i++)
         {
@@ -43,12 +35,12 @@ public sealed class RecipientsTests
         }
 
         Same(Recipients.Group("x"), Recipients.Group("x"));
-        Same(Recipients.All.Except("a", "b"), Recipients.All.Except("b").Except("a"));
-        Same(Recipients.All.Except("a"), Recipients.All.Except("a", "a"));
-        Same(Recipients.All.Except("a"), Recipients.All.Except("a").Except("a"));
-        Same(Recipients.All, Recipients.All.Except([]));
-        Assert.True(Recipients.All != Recipients.Group("x"));
-        Assert.False(Recipients.All.Equals(null));
+        Same(Recipients.Everyone.Except("a", "b"), Recipients.Everyone.Except("b").Except("a"));
+        Same(Recipients.Everyone.Except("a"), Recipients.Everyone.Except("a", "a"));
+        Same(Recipients.Everyone.Except("a"), Recipients.Everyone.Except("a").Except("a"));
+        Same(Recipients.Everyone, Recipients.Everyone.Except([]));
+        Assert.True(Recipients.Everyone != Recipients.Group("x"));
+        Assert.False(Recipients.Everyone.Equals(null));
 
         static void Same(Recipients one, Recipients other)
         {
@@ -74,13 +66,13 @@ public sealed class RecipientsTests
         Assert.Throws<ArgumentException>(() => Recipients.User(""));
         Assert.Throws<ArgumentNullException>(() => Recipients.Connection(null!));
         Assert.Throws<ArgumentException>(() => Recipients.Connection(""));
-        Assert.Throws<ArgumentNullException>(() => Recipients.All.Except((IReadOnlyCollection<string>)null!));
+        Assert.Throws<ArgumentNullException>(() => Recipients.Everyone.Except((IReadOnlyCollection<string>)null!));
     }
 
     [Fact]
-    public void ToString_AllGroupOrUser_NamesKindAndName()
+    public void ToString_EveryoneGroupOrUser_NamesKindAndName()
     {
-        Assert.Equal("all", $"{Recipients.All}");
+        Assert.Equal("everyone", $"{Recipients.Everyone}");
         Assert.Equal("group '/ws'", $"{Recipients.Group("/ws")}");
         Assert.Equal("user 'ann'", $"{Recipients.User("ann")}");
     }
@@ -95,7 +87,7 @@ public sealed class RecipientsTests
         Recipients[] different =
         [
             Recipients.Groups(), Recipients.Groups("a"), Recipients.Group("a"), Recipients.Groups("A"), Recipients.Groups("a", "b"), Recipients.Groups("ab"),
-            Recipients.Groups("a", "b").Except("x"), Recipients.All, Recipients.User("a"),
+            Recipients.Groups("a", "b").Except("x"), Recipients.Everyone, Recipients.User("a"),
         ];
         for (var i = 0; i < different.Length; i++)
         {
@@ -119,7 +111,7 @@ public sealed class RecipientsTests
         Assert.Equal(["a", "b"], recipients.Names);
         Assert.Equal(["a", "b"], recipients.Except("x").Names);
         Assert.Equal(["a"], Recipients.Group("a").Names);
-        Assert.Empty(Recipients.All.Names);
+        Assert.Empty(Recipients.Everyone.Names);
         Assert.Equal("groups 'a', 'b'", $"{recipients}");
         Assert.Equal("groups 'a'", $"{Recipients.Groups("a")}");
     }

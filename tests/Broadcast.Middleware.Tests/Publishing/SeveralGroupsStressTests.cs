@@ -37,11 +37,11 @@ public sealed class SeveralGroupsStressTests
                 var excluded = random.Next(8) == 0 ? staying[random.Next(staying.Length)].Connection.Id : null;
                 var recipients = random.Next(8) switch
                 {
-                    0 => Recipients.All,
+                    0 => Recipients.Everyone,
                     1 => Recipients.Group((names = [_names[random.Next(_names.Length)]])[0]),
                     _ => Recipients.Groups(names),
                 };
-                if (recipients.Kind == RecipientsKind.All) names = [""];
+                if (recipients.Kind == RecipientsKind.Everyone) names = [""];
                 published[id] = new(names, excluded);
                 broadcaster.Publish(new(payload, MessageType.Binary), excluded is null ? recipients : recipients.Except(excluded));
             }

@@ -110,7 +110,7 @@ sealed class BroadcastApp : IAsyncDisposable
     /// <summary>The number of unacknowledged bytes that the server keeps for clients.</summary>
     public long Kept() => Inside().Groups.GetSettings("").Budget!.Used;
 
-    public Task PublishAsync(params string[] messages) => PublishToAsync(Recipients.All, messages);
+    public Task PublishAsync(params string[] messages) => PublishToAsync(Recipients.Everyone, messages);
 
     public async Task PublishToAsync(Recipients recipients, params string[] messages)
     {

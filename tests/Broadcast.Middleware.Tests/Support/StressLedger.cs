@@ -61,7 +61,7 @@ sealed class StressLedger(TestEngine broadcast)
 
         public Entry Publish(string group) => Publish(Middleware.Recipients.Group(group), group);
 
-        public Entry PublishToAll() => Publish(Middleware.Recipients.All, "");
+        public Entry PublishToAll() => Publish(Middleware.Recipients.Everyone, "");
 
         public Entry Send(string connectionId) => Publish(Middleware.Recipients.Connection(connectionId), null);
 
