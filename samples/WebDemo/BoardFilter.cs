@@ -38,12 +38,12 @@ sealed class BoardFilter : IBroadcastFilter
         await context.ReplyAsync(Message.FromJson(new("you", id), DemoJson.Default.BoardMessage));
     }
 
-    public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
+    public async Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
         if (Parse(context.Message) is not { } message)
         {
             context.Close(WebSocketCloseStatus.PolicyViolation, InvalidMessage);
-            return Task.CompletedTask;
+            return;
         }
 
         #region board
@@ -59,7 +59,14 @@ sealed class BoardFilter : IBroadcastFilter
             context.ExcludeSender();
         }
 
-        return next(context);
+        try
+        {
+            await next(context);
+        }
+        catch (InvalidOperationException) when (isCursor)
+        {
+            // The group already retains the maximum number of cursors. So other visitors do not see this cursor.
+        }
         #endregion
     }
 

@@ -9,7 +9,11 @@ namespace WebDemo;
 /// The offset of the message in the group, or in the group of all connections. Null if the message is transient. Also null
 /// if the group has no members and does not store the message.
 /// </param>
-sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] long? Offset);
+/// <param name="IsDuplicate">True if the request had no effect, because an earlier request had the same ID.</param>
+sealed record PublishResponse(
+    int LocalRecipients,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] long? Offset,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool IsDuplicate);
 
 /// <summary>The response of <c>GET /count</c>.</summary>
 /// <param name="Connections">The number of connections.</param>

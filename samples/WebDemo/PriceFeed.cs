@@ -59,7 +59,7 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
     async Task PublishOpeningPricesAsync(CancellationToken cancellationToken)
     {
         _updatedInRound = 0;
-        foreach (var _ in _quotes) await PublishNextAsync(cancellationToken);
+        foreach (var _ in _quotes) await TryPublishNextAsync(cancellationToken);
     }
 
     /// <summary>Waits for the first member of the group on any node, and publishes until the group is empty.</summary>
@@ -72,7 +72,20 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         while (broadcaster.Connections.CountGroupMembers(Group) > 0 || await presence.CountAsync(Group, cancellationToken) > 0)
         {
             await timer.WaitForNextTickAsync(cancellationToken);
-            for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(cancellationToken);
+            for (var i = 0; i < UpdatesPerTick; i++) await TryPublishNextAsync(cancellationToken);
+        }
+    }
+
+    async ValueTask TryPublishNextAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await PublishNextAsync(cancellationToken);
+        }
+        catch (InvalidOperationException exception)
+        {
+            // Other publishers have filled the retained values of the group. The other symbols still get new prices.
+            LogRefused(exception.Message);
         }
     }
 
@@ -92,6 +105,9 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
 
     [LoggerMessage(1, LogLevel.Warning, "The price feed cannot reach the cluster and tries again. {Problem}")]
     partial void LogPause(string problem);
+
+    [LoggerMessage(2, LogLevel.Warning, "The price feed skips a price, because the group refuses it. {Problem}")]
+    partial void LogRefused(string problem);
 
     /// <summary>A price that moves at random and tends to return to its opening value.</summary>
     sealed class Quote(string symbol, string market, double opening)

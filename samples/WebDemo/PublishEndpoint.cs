@@ -12,7 +12,8 @@ namespace WebDemo;
 /// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. If the URL contains no
 /// group, every connection receives the message. With <c>transient=true</c>, the group does not keep the message. With
 /// <c>key=…</c>, a newer message with the same key replaces the message, and the group can retain the newest message of
-/// each key. With <c>remove=true</c>, the message removes the retained value of its key.
+/// each key. With <c>remove=true</c>, the message removes the retained value of its key. With <c>id=…</c>, a repeated
+/// request has no effect, so a client can safely retry.
 /// </summary>
 /// <remarks>
 /// Any client can use this endpoint. In a real app, map the endpoint with <c>RequireAuthorization()</c>.
@@ -25,8 +26,8 @@ static class PublishEndpoint
     public static IRequestSizeLimitMetadata NoServerSizeLimit { get; } = new DisableRequestSizeLimitAttribute();
 
     public static async Task<IResult> PublishAsync(
-        HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, string? key, string? remove,
-        string? transient, CancellationToken cancellationToken)
+        HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, string? id, string? key,
+        string? remove, string? transient, CancellationToken cancellationToken)
     {
         if (GetRecipients(group) is not { } recipients)
             return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters, for example ?group=/rooms/blue.");
@@ -47,7 +48,7 @@ static class PublishEndpoint
 
         // The endpoint ignores Content-Type, because curl -d sends every body with the content type of a form.
         if (!Utf8.IsValid(text)) return BadRequest("The body is not valid UTF-8. Encode the text as UTF-8.");
-        var message = new Message(text, MessageType.Text) { Key = key, RemoveKey = removesKey, IsTransient = isTransient };
+        var message = new Message(text, MessageType.Text) { Id = id, Key = key, RemoveKey = removesKey, IsTransient = isTransient };
         PublishResult result;
         try
         {
@@ -64,7 +65,8 @@ static class PublishEndpoint
             return Problem(StatusCodes.Status409Conflict, exception.Message);
         }
 
-        return TypedResults.Json(new PublishResponse(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishResponse);
+        var response = new PublishResponse(result.LocalRecipients, result.Position?.Offset, result.IsDuplicate);
+        return TypedResults.Json(response, DemoJson.Default.PublishResponse);
     }
 
     static Recipients? GetRecipients(string? group)

@@ -38,12 +38,15 @@ static class Members
     {
         app.MapPost("/login", LogIn);
         // The server adds the name of the member, so no member can use the name of another member.
-        app.MapBroadcast("/members").RequireAuthorization().Use(static (context, next) =>
+        app.MapBroadcast("/members").RequireAuthorization().UseConnect(ReplyIdAsync).Use(static (context, next) =>
         {
             if (context.Message.Type != MessageType.Text) return CloseAsync(context);
             context.Text = $"{context.Connection.UserId}: {context.Text}";
             return next(context);
         });
+        // With a new token, a member extends its open connection. Without this request, the connection ends with its first token.
+        app.MapPost("/login/renew", Renew).RequireAuthorization();
+        app.MapBroadcastRefresh("/members/refresh", of: "/members").RequireAuthorization();
     }
 
     static Task ReadTokenFromQuery(MessageReceivedContext context)
@@ -53,6 +56,13 @@ static class Members
         return Task.CompletedTask;
     }
     #endregion
+
+    /// <summary>Sends the ID that the page needs to extend its connection. Other clients receive only messages.</summary>
+    static async Task ReplyIdAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    {
+        await next(context);
+        if (context.Result.Joined && context.HttpContext.Request.Query.ContainsKey("you")) await context.ReplyAsync($"you {context.Connection.Id}");
+    }
 
     static Task CloseAsync(MessageContext context)
     {
@@ -66,6 +76,13 @@ static class Members
             return TypedResults.Text("The password is wrong.", statusCode: 401);
         if (DisplayName.Normalize(login.Name) is not { } name || name.Contains(':'))
             return TypedResults.Text("Enter a name with 1 to 32 characters and without a colon.", statusCode: 400);
+        return CreateSession(name, time);
+    }
+
+    static IResult Renew(ClaimsPrincipal member, TimeProvider time) => CreateSession(member.FindFirstValue("sub")!, time);
+
+    static IResult CreateSession(string name, TimeProvider time)
+    {
         var expires = time.GetUtcNow() + Lifetime;
         var token = new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor
         {

@@ -1,20 +1,22 @@
-using System.Buffers.Binary;
-using System.Net.WebSockets;
 using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>Publishes the live figures of the start page, and the cursors of all visitors.</summary>
+/// <summary>Publishes the live figures of the start page. A filter publishes the cursors of the visitors.</summary>
 sealed class StartPage(
     IBroadcaster all, [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local, PhoneLink phone, TimeProvider time) : BackgroundService
 {
-    static readonly Recipients Visitors = Recipients.Group("/live");
+    public static readonly Recipients Visitors = Recipients.Group("/live");
     readonly SemaphoreSlim _joins = new(0);
 
     public static void Add(WebApplicationBuilder builder)
     {
         builder.Services.AddBroadcast(LocalBroadcast.Name, static options =>
-            options.Groups["/*"] = new() { SlowConsumer = SlowConsumer.Conflate });
+        {
+            options.Groups["/*"] = new() { SlowConsumer = SlowConsumer.Conflate };
+            // A new visitor starts with the latest figures and with the cursors of the other visitors.
+            options.Groups["/live"] = new() { SlowConsumer = SlowConsumer.Conflate, RetainLatestPerKey = true };
+        });
         builder.Services.AddSingleton<PhoneLink>().AddSingleton<StartPage>().AddSingleton<Game>().AddSingleton<Load>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<StartPage>())
             .AddHostedService(static services => services.GetRequiredService<Game>())
@@ -23,7 +25,7 @@ sealed class StartPage(
 
     #region live
     public void Map(IEndpointRouteBuilder app) =>
-        app.MapBroadcast("/live", LocalBroadcast.Name).UseConnect(JoinAsync).Use(MoveCursorAsync).UseDisconnect(LeaveAsync);
+        app.MapBroadcast("/live", LocalBroadcast.Name).UseConnect(JoinAsync).Use<LiveCursorFilter>();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -50,32 +52,5 @@ sealed class StartPage(
         DisplayName.Set(context);
         await next(context);
         if (context.Result.Joined) _joins.Release();
-    }
-
-    /// <summary>
-    /// Publishes the position of a cursor: two uint16 values. An empty message means that the cursor has left.
-    /// </summary>
-    Task MoveCursorAsync(MessageContext context, FilterDelegate<MessageContext> next)
-    {
-        var sender = context.Connection;
-        if (context.Message is not { Type: MessageType.Binary, Payload.Length: 0 or 4 })
-        {
-            context.Close(WebSocketCloseStatus.PolicyViolation, "Send the position of a cursor in 4 bytes, or an empty binary message.");
-            return Task.CompletedTask;
-        }
-
-        var cursor = new LiveCursor(sender.Id, DisplayName.Get(sender), Read(0), Read(2));
-        context.Message = Message.FromJson(cursor, DemoJson.Default.LiveCursor) with { Key = sender.Id };
-        context.ExcludeSender();
-        return next(context);
-
-        int? Read(int offset) =>
-            context.Message.Payload.IsEmpty ? null : BinaryPrimitives.ReadUInt16LittleEndian(context.Message.Payload.Span[offset..]);
-    }
-
-    async Task LeaveAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
-    {
-        await next(context);
-        await local.PublishAsync(new LiveCursor(context.Connection.Id, "", null, null), DemoJson.Default.LiveCursor, Visitors, context.Connection.Id);
     }
 }
