@@ -1,21 +1,15 @@
 using System.Net.WebSockets;
 using System.Security.Claims;
-using System.Security.Cryptography;
 using Broadcast.Middleware;
 using Microsoft.AspNetCore.Authentication.JwtBearer;
-using Microsoft.IdentityModel.JsonWebTokens;
-using Microsoft.IdentityModel.Tokens;
+using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace WebDemo;
 
 /// <summary>A room for members. A login returns a JSON Web Token, and the handshake needs this token.</summary>
 static class Members
 {
-    const string Issuer = "webdemo", Password = "demo";
-    static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(10);
-
-    // After a restart, old tokens are invalid. The nodes of a cluster need a common key in their settings instead.
-    static readonly SymmetricSecurityKey Key = new(RandomNumberGenerator.GetBytes(32));
+    const string Password = "demo";
 
     public static void Add(IServiceCollection services)
     {
@@ -25,10 +19,7 @@ static class Members
         services.AddAuthentication(JwtBearerDefaults.AuthenticationScheme).AddJwtBearer(static options =>
         {
             options.MapInboundClaims = false;
-            options.TokenValidationParameters = new()
-            {
-                ValidIssuer = Issuer, ValidAudience = Issuer, IssuerSigningKey = Key, ClockSkew = TimeSpan.Zero,
-            };
+            options.TokenValidationParameters = MemberTokens.Validation;
             options.Events = new() { OnMessageReceived = ReadTokenFromQuery };
         });
     }
@@ -37,16 +28,16 @@ static class Members
     public static void Map(IEndpointRouteBuilder app)
     {
         app.MapPost("/login", LogIn);
-        // The server adds the name of the member, so no member can use the name of another member.
+        // A member gets a new token, and extends the open connection with this token.
+        app.MapPost("/login/renew", Renew).RequireAuthorization();
+        app.MapBroadcastRefresh("/members/refresh", of: "/members").RequireAuthorization();
         app.MapBroadcast("/members").RequireAuthorization().UseConnect(ReplyIdAsync).Use(static (context, next) =>
         {
             if (context.Message.Type != MessageType.Text) return CloseAsync(context);
+            // The server adds the name of the member, so no member can use the name of another member.
             context.Text = $"{context.Connection.UserId}: {context.Text}";
             return next(context);
         });
-        // With a new token, a member extends its open connection. Without this request, the connection ends with its first token.
-        app.MapPost("/login/renew", Renew).RequireAuthorization();
-        app.MapBroadcastRefresh("/members/refresh", of: "/members").RequireAuthorization();
     }
 
     static Task ReadTokenFromQuery(MessageReceivedContext context)
@@ -57,11 +48,15 @@ static class Members
     }
     #endregion
 
-    /// <summary>Sends the ID that the page needs to extend its connection. Other clients receive only messages.</summary>
+    /// <summary>
+    /// Sends the connection ID to a page that connects with ?you. The page needs the ID to extend its connection. Other clients
+    /// receive only messages.
+    /// </summary>
     static async Task ReplyIdAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
         await next(context);
-        if (context.Result.Joined && context.HttpContext.Request.Query.ContainsKey("you")) await context.ReplyAsync($"you {context.Connection.Id}");
+        var isPage = context.HttpContext.Request.Query.ContainsKey("you");
+        if (isPage && context.Result.Joined) await context.ReplyAsync($"you {context.Connection.Id}");
     }
 
     static Task CloseAsync(MessageContext context)
@@ -76,19 +71,9 @@ static class Members
             return TypedResults.Text("The password is wrong.", statusCode: 401);
         if (DisplayName.Normalize(login.Name) is not { } name || name.Contains(':'))
             return TypedResults.Text("Enter a name with 1 to 32 characters and without a colon.", statusCode: 400);
-        return CreateSession(name, time);
+        return TypedResults.Json(MemberTokens.Create(name, time), DemoJson.Default.LoginResponse);
     }
 
-    static IResult Renew(ClaimsPrincipal member, TimeProvider time) => CreateSession(member.FindFirstValue("sub")!, time);
-
-    static IResult CreateSession(string name, TimeProvider time)
-    {
-        var expires = time.GetUtcNow() + Lifetime;
-        var token = new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor
-        {
-            Issuer = Issuer, Audience = Issuer, Expires = expires.UtcDateTime, Subject = new([new Claim("sub", name)]),
-            SigningCredentials = new(Key, SecurityAlgorithms.HmacSha256),
-        });
-        return TypedResults.Json(new LoginResponse(name, token, expires.ToUnixTimeMilliseconds()), DemoJson.Default.LoginResponse);
-    }
+    static JsonHttpResult<LoginResponse> Renew(ClaimsPrincipal member, TimeProvider time) =>
+        TypedResults.Json(MemberTokens.Create(member.FindFirstValue("sub")!, time), DemoJson.Default.LoginResponse);
 }

@@ -25,7 +25,7 @@ sealed record SensorReading(string Sensor, double Value, long Time);
 /// <param name="Password">The password. The demo has one password for all members.</param>
 sealed record LoginRequest(string Name, string Password);
 
-/// <summary>The response of <c>POST /login</c>.</summary>
+/// <summary>The response of <c>POST /login</c> and <c>POST /login/renew</c>.</summary>
 /// <param name="Name">The name of the member.</param>
 /// <param name="Token">The JSON Web Token.</param>
 /// <param name="Expires">The time when the token expires, in milliseconds since 1970.</param>

@@ -1,21 +1,44 @@
 import { Connection } from "./connection.js";
 import { showMessage, showNote } from "./log.js";
-import { endSession, readSession } from "./session.js";
+import { endSession, readSession, storeSession } from "./session.js";
 import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
 const $ = id => document.getElementById(id);
-const [message, send] = ["message", "send"].map($);
-const session = readSession();
+const [message, send, renewButton] = ["message", "send", "renew"].map($);
 const connection = new Connection({ state: showState, message: receive, closed });
+let session = readSession();
+let ownId = null;
 
 // #region members
 function connect() {
-  connection.connect(() => socketUrl("/members?" + new URLSearchParams({ access_token: session.token })));
+  connection.connect(() => socketUrl("/members?" + new URLSearchParams({ access_token: session.token, you: "" })));
 }
 
 function receive(data) {
+  // The server first sends the ID of the connection. A message of a member contains ": ", so it never has this form.
+  if (ownId === null && /^you \S+$/.test(data)) setOwnId(data.slice(4));
   // The server has added the name of the sender.
-  showMessage(data, data.startsWith(`${session.name}: `), true);
+  else showMessage(data, data.startsWith(`${session.name}: `), true);
+}
+
+// Extends the connection without a reconnect.
+async function renew() {
+  const renewed = await (await post("login/renew", session.token)).json();
+  await post("members/refresh", renewed.token, { connectionId: ownId });
+  storeSession(session = renewed);
+}
+
+async function post(url, token, body) {
+  const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
+  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+  if (!response.ok) throw new Error(await response.text() || `The server answered with status ${response.status}.`);
+  return response;
+}
+// #endregion
+
+function setOwnId(id) {
+  ownId = id;
+  renewButton.disabled = id === null;
 }
 
 function closed(code, reason, wasOpen) {
@@ -25,7 +48,6 @@ function closed(code, reason, wasOpen) {
   else if (connection.attempts === 0) showNote(CONNECT_FAILED, true);
   if (!wasOpen) checkToken();
 }
-// #endregion
 
 // A browser does not report the status of a refused handshake. A restarted server has a new key, so it refuses old tokens.
 async function checkToken() {
@@ -39,6 +61,8 @@ async function checkToken() {
 
 function showState() {
   const isConnected = connection.state === "connected";
+  // Each connection has its own ID, which arrives later.
+  setOwnId(null);
   if (isConnected) showNote(`Connected as ${session.name}`);
   message.disabled = send.disabled = !isConnected;
   message.placeholder = isConnected ? "Write a message" : "Waiting for the connection…";
@@ -56,6 +80,15 @@ $("composer").addEventListener("submit", event => {
   connection.send(message.value);
   message.value = "";
   message.focus();
+});
+renewButton.addEventListener("click", async () => {
+  try {
+    await renew();
+    showTime();
+    showNote("Renewed without a reconnect");
+  } catch (error) {
+    showNote(`Cannot renew: ${error.message}`, true);
+  }
 });
 $("logout").addEventListener("click", endSession);
 

@@ -13,6 +13,9 @@ namespace WebDemo.Tests;
 /// <remarks>Disposing the page fails the test if the page has raised a script error.</remarks>
 public sealed class DemoPage : IAsyncDisposable
 {
+    // No page has so many controls.
+    const int MaxTabs = 80;
+
     readonly ConcurrentQueue<string> _errors = [];
 
     DemoPage(IPage page)
@@ -34,8 +37,9 @@ public sealed class DemoPage : IAsyncDisposable
     public ILocator Name => Page.GetByLabel("Your name");
     public ILocator Room => Page.GetByLabel("Room", new() { Exact = true });
     public ILocator MessageBox => Page.GetByLabel("Message", new() { Exact = true });
-    public ILocator Connect => Page.GetByRole(AriaRole.Button, new() { Name = "Connect", Exact = true });
-    public ILocator Disconnect => Page.GetByRole(AriaRole.Button, new() { Name = "Disconnect", Exact = true });
+    public ILocator Send => GetButton("Send");
+    public ILocator Connect => GetButton("Connect");
+    public ILocator Disconnect => GetButton("Disconnect");
     public ILocator Log => Page.GetByRole(AriaRole.Log, new() { Name = "Messages" });
     public ILocator Messages => Log.Locator(".message");
     public ILocator People => Page.GetByRole(AriaRole.List, new() { Name = "People here" }).GetByRole(AriaRole.Listitem);
@@ -62,6 +66,28 @@ public sealed class DemoPage : IAsyncDisposable
         await ExpectStateAsync("Connected");
     }
 
+    /// <summary>Logs in to the members page, which redirects to the login page.</summary>
+    public async Task LogInAsync(string name)
+    {
+        await Page.WaitForURLAsync("**/login.html");
+        await Name.FillAsync(name);
+        await Page.GetByLabel("Password").FillAsync("demo");
+        await Page.GetByLabel("Password").PressAsync("Enter");
+        await ExpectStateAsync("Connected");
+    }
+
+    /// <summary>Presses Tab until an element has the focus.</summary>
+    public async Task TabToAsync(ILocator element)
+    {
+        for (var tabs = 0; tabs < MaxTabs; tabs++)
+        {
+            if (await element.EvaluateAsync<bool>("element => element === document.activeElement")) return;
+            await Page.Keyboard.PressAsync("Tab");
+        }
+
+        Assert.Fail($"The key Tab does not reach {element}.");
+    }
+
     public Task SelectUrlAsync(string url) => Page.GetByRole(AriaRole.Radio, new() { Name = url }).CheckAsync();
 
     public async Task SendAsync(string text)
@@ -69,6 +95,8 @@ public sealed class DemoPage : IAsyncDisposable
         await MessageBox.FillAsync(text);
         await MessageBox.PressAsync("Enter");
     }
+
+    public ILocator GetButton(string name) => Page.GetByRole(AriaRole.Button, new() { Name = name, Exact = true });
 
     /// <summary>Returns the URL of the terminal command that the page shows.</summary>
     public async Task<string> GetCommandUrlAsync() => (await Page.Locator("#curl").InnerTextAsync()).Split('\'')[1];

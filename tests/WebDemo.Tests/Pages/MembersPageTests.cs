@@ -1,3 +1,5 @@
+using System.Net.Http.Json;
+using System.Text.RegularExpressions;
 using Microsoft.Playwright;
 using static Microsoft.Playwright.Assertions;
 
@@ -10,12 +12,11 @@ public sealed class MembersPageTests(BrowserFixture browser)
     public async Task Reconnect_ServerStaysDown_ShowsOneNote()
     {
         await using var server = await DemoServer.CreateAsync();
-        await using var ann = await browser.OpenAsync(new(server.Url, "/login.html"), "Ann");
-        await ann.Page.GetByLabel("Password").FillAsync("demo");
-        await ann.Page.GetByLabel("Password").PressAsync("Enter");
-        await ann.ExpectStateAsync("Connected");
+        await using var ann = await OpenAsync(server);
+        await Expect(ann.GetButton("Renew")).ToBeEnabledAsync();
         await server.KillAsync();
         await ann.ExpectReconnectingAsync();
+        await Expect(ann.GetButton("Renew")).ToBeDisabledAsync();
         for (var attempt = 1; attempt <= 2; attempt++)
         {
             // After a failed attempt, the page asks the server whether the token is valid. So this request shows a failed attempt.
@@ -27,4 +28,68 @@ public sealed class MembersPageTests(BrowserFixture browser)
         await ann.Page.EvaluateAsync("() => new Promise(requestAnimationFrame)");
         await Expect(ann.Notes).ToHaveTextAsync(["Connected as Ann", "Closed with 1006: the connection was lost."]);
     }
+
+    [Fact]
+    public async Task Renew_Clicked_ExtendsConnectionWithoutReconnect()
+    {
+        await using var server = await DemoServer.CreateAsync();
+        await using var ann = await OpenAsync(server);
+        var newSockets = 0;
+        ann.Page.WebSocket += (_, _) => newSockets++;
+        var before = await GetExpirationAsync(ann);
+
+        var refresh = await ann.Page.RunAndWaitForResponseAsync(() => ann.GetButton("Renew").ClickAsync(), "**/members/refresh");
+
+        Assert.Equal(204, refresh.Status);
+        await Expect(ann.Notes).ToHaveTextAsync(["Connected as Ann", "Renewed without a reconnect"]);
+        Assert.True(await GetExpirationAsync(ann) > before, "The session does not expire later.");
+        await ann.SendAsync("hello");
+        await ann.ExpectLastMessageAsync("Ann: hello");
+        Assert.Equal(0, newSockets);
+    }
+
+    [Fact]
+    public async Task Renew_RequestFails_ShowsProblemAndKeepsConnection()
+    {
+        await using var server = await DemoServer.CreateAsync();
+        await using var ann = await OpenAsync(server);
+        var before = await GetExpirationAsync(ann);
+        await ann.Page.RouteAsync("**/members/refresh", static route => route.AbortAsync());
+
+        await ann.GetButton("Renew").ClickAsync();
+
+        await Expect(ann.Notes).ToHaveTextAsync([new Regex("^Connected as Ann$"), new Regex("^Cannot renew: .")]);
+        Assert.Equal(before, await GetExpirationAsync(ann));
+        await ann.ExpectStateAsync("Connected");
+    }
+
+    [Fact]
+    public async Task Message_LikeIdOfConnection_IsShown()
+    {
+        await using var server = await DemoServer.CreateAsync();
+        await using var ann = await OpenAsync(server);
+        foreach (var name in new[] { "you", "you x" })
+        {
+            var login = new LoginRequest(name, "demo");
+            using var response = await server.Http.PostAsJsonAsync("/login", login, TestContext.Current.CancellationToken);
+            var session = await response.Content.ReadFromJsonAsync<LoginResponse>(TestContext.Current.CancellationToken);
+            using var other = await server.ConnectAsync($"/members?access_token={session!.Token}");
+            await other.SendTextAsync("x");
+            await ann.ExpectLastMessageAsync($"{name}: x");
+        }
+
+        // The page does not show its own ID.
+        await Expect(ann.Messages).ToHaveCountAsync(2);
+    }
+
+    async Task<DemoPage> OpenAsync(DemoServer server)
+    {
+        var page = await browser.OpenAsync(new(server.Url, "/members.html"));
+        await page.LogInAsync("Ann");
+        return page;
+    }
+
+    /// <summary>Returns the time at which the token of the page expires, in milliseconds since 1970.</summary>
+    static Task<double> GetExpirationAsync(DemoPage page) =>
+        page.Page.EvaluateAsync<double>("() => JSON.parse(sessionStorage.getItem('session')).expires");
 }
