@@ -5,11 +5,21 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// Publishes the cursors of the visitors of the start page. The group retains the latest cursor of each visitor, so a new
-/// visitor sees all cursors at once.
+/// Publishes the cursors of the visitors of the start page. A group retains the latest cursor of each visitor, so a new
+/// visitor sees all cursors at once. The figures have another group, so cursors cannot use the space of the figures.
 /// </summary>
 sealed class LiveCursorFilter : IBroadcastFilter
 {
+    const string CursorGroup = "/live/cursors";
+    static readonly Recipients CursorRecipients = Recipients.Group(CursorGroup);
+
+    public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    {
+        DisplayName.Set(context);
+        await next(context);
+        if (context.Result.Joined) await context.JoinAsync(CursorGroup);
+    }
+
     /// <summary>
     /// Publishes the position of a cursor: two uint16 values. An empty message means that the cursor has left.
     /// </summary>
@@ -22,6 +32,7 @@ sealed class LiveCursorFilter : IBroadcastFilter
         }
 
         context.Message = Create(context.Connection, Read(0), Read(2));
+        context.Recipients = CursorRecipients;
         context.ExcludeSender();
         try
         {
@@ -38,9 +49,12 @@ sealed class LiveCursorFilter : IBroadcastFilter
     public async Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
     {
         await next(context);
-        await context.Broadcaster.PublishAsync(Create(context.Connection, null, null), StartPage.Visitors);
+        await context.Broadcaster.PublishAsync(Create(context.Connection, null, null), CursorRecipients);
     }
 
-    static Message Create(IBroadcastConnection visitor, int? x, int? y) =>
-        Message.FromJson(new(visitor.Id, DisplayName.Get(visitor), x, y), DemoJson.Default.LiveCursor) with { Key = visitor.Id, RemoveKey = x is null };
+    static Message Create(IBroadcastConnection visitor, int? x, int? y)
+    {
+        var cursor = new LiveCursor(visitor.Id, DisplayName.Get(visitor), x, y);
+        return Message.FromJson(cursor, DemoJson.Default.LiveCursor) with { Key = visitor.Id, RemoveKey = x is null };
+    }
 }

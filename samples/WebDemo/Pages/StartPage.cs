@@ -2,21 +2,19 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>Publishes the live figures of the start page. A filter publishes the cursors of the visitors.</summary>
+/// <summary>
+/// Publishes the live figures of the start page. The group retains the latest figures for new visitors.
+/// <see cref="LiveCursorFilter"/> publishes the cursors of the visitors.
+/// </summary>
 sealed class StartPage(
     IBroadcaster all, [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local, PhoneLink phone, TimeProvider time) : BackgroundService
 {
-    public static readonly Recipients Visitors = Recipients.Group("/live");
+    static readonly Recipients Visitors = Recipients.Group("/live");
     readonly SemaphoreSlim _joins = new(0);
 
     public static void Add(WebApplicationBuilder builder)
     {
-        builder.Services.AddBroadcast(LocalBroadcast.Name, static options =>
-        {
-            options.Groups["/*"] = new() { SlowConsumer = SlowConsumer.Conflate };
-            // A new visitor starts with the latest figures and with the cursors of the other visitors.
-            options.Groups["/live"] = new() { SlowConsumer = SlowConsumer.Conflate, RetainLatestPerKey = true };
-        });
+        builder.Services.AddBroadcast(LocalBroadcast.Name, builder.Configuration.GetSection("Local"));
         builder.Services.AddSingleton<PhoneLink>().AddSingleton<StartPage>().AddSingleton<Game>().AddSingleton<Load>();
         builder.Services.AddHostedService(static services => services.GetRequiredService<StartPage>())
             .AddHostedService(static services => services.GetRequiredService<Game>())
@@ -49,7 +47,6 @@ sealed class StartPage(
 
     async Task JoinAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
-        DisplayName.Set(context);
         await next(context);
         if (context.Result.Joined) _joins.Release();
     }

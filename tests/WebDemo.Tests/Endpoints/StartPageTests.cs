@@ -1,9 +1,10 @@
 using System.Net;
+using System.Net.WebSockets;
 using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the figures of the start page, and the QR code for a phone.</summary>
+/// <summary>Tests the figures and cursors of the start page, and the QR code for a phone.</summary>
 public sealed class StartPageTests
 {
     [Fact]
@@ -21,6 +22,43 @@ public sealed class StartPageTests
     }
 
     [Fact]
+    public async Task Connect_LateVisitor_FirstReceivesRetainedFiguresAndCursor()
+    {
+        await using var server = await DemoServer.CreateAsync();
+        using var ann = await server.ConnectAsync("/live?name=Ann");
+        using var ben = await server.ConnectAsync("/live?name=Ben");
+        await ann.SendBinaryAsync(1, 0, 2, 0);
+        Assert.Equal("Ann", (await ReceiveCursorAsync(ben)).GetProperty("name").GetString());
+        while (await ben.ReceiveJsonAsync() is var figures && (!figures.TryGetProperty("people", out var people) || people.GetInt32() != 2))
+        {
+            // Wait for figures that count both visitors.
+        }
+
+        using var late = await server.ConnectAsync("/live?name=Cem");
+        JsonElement[] retained = [await late.ReceiveJsonAsync(), await late.ReceiveJsonAsync()];
+        Assert.Contains(retained, static message => message.TryGetProperty("name", out var name) && name.GetString() == "Ann");
+        // These figures do not count the late visitor, so they are older than the connection of this visitor.
+        Assert.Contains(retained, static message => message.TryGetProperty("people", out var people) && people.GetInt32() == 2);
+    }
+
+    [Fact]
+    public async Task Move_CursorGroupIsFull_KeepsVisitorConnected()
+    {
+        await using var server = await DemoServer.CreateAsync("--Local:Groups:/live/cursors:MaxRetainedKeys=1");
+        using var ann = await server.ConnectAsync("/live?name=Ann");
+        using var ben = await server.ConnectAsync("/live?name=Ben");
+        await ann.SendBinaryAsync(1, 0, 2, 0);
+        Assert.Equal("Ann", (await ReceiveCursorAsync(ben)).GetProperty("name").GetString());
+        await ben.SendBinaryAsync(3, 0, 4, 0);
+        // Ann receives only the next message of Ben, which removes his cursor.
+        await ben.SendBinaryAsync();
+        var left = await ReceiveCursorAsync(ann);
+        Assert.Equal(("Ben", false), (left.GetProperty("name").GetString(), left.TryGetProperty("x", out _)));
+        await ann.SendBinaryAsync(5, 0, 6, 0);
+        Assert.Equal(5, (await ReceiveCursorAsync(ben)).GetProperty("x").GetInt32());
+    }
+
+    [Fact]
     public async Task PhoneUrlAndQrCode_LanIsEnabled_AreReturned()
     {
         await using var server = await DemoServer.CreateAsync("--Lan=true");
@@ -28,5 +66,13 @@ public sealed class StartPageTests
         var figures = await visitor.ReceiveJsonAsync();
         Assert.EndsWith($":{server.Url.Port}/", figures.GetProperty("phoneUrl").GetString(), StringComparison.Ordinal);
         Assert.StartsWith("<svg", await server.Http.GetStringAsync("/phone.svg", TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    /// <summary>Receives the next message about a cursor.</summary>
+    static async Task<JsonElement> ReceiveCursorAsync(ClientWebSocket visitor)
+    {
+        while (true)
+            if (await visitor.ReceiveJsonAsync() is var message && message.TryGetProperty("id", out _))
+                return message;
     }
 }

@@ -24,6 +24,24 @@ public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser
     }
 
     [Fact]
+    public async Task StartPage_LateVisitor_ShowsCursorOfEarlierVisitorUntilItLeaves()
+    {
+        using var observer = await server.ConnectAsync("/live");
+        await using var ann = await OpenAsync("Ann");
+        await ann.Page.Mouse.MoveAsync(300, 300);
+        while (!(await observer.ReceiveJsonAsync()).TryGetProperty("x", out _))
+        {
+            // Wait until the server has published the cursor. The cursor does not move afterwards.
+        }
+
+        await using var ben = await OpenAsync("Ben");
+        await Expect(ben.Page.Locator(".cursor")).ToHaveTextAsync(["Ann"]);
+        await Expect(ben.Page.Locator("#messages-per-second")).Not.ToHaveTextAsync("–");
+        await ann.Page.CloseAsync();
+        await Expect(ben.Page.Locator(".cursor")).ToHaveCountAsync(0);
+    }
+
+    [Fact]
     public async Task StartPage_PointerOutsideArea_SendsOneEmptyMessage()
     {
         await using var ann = await browser.OpenAsync(server.Url);
