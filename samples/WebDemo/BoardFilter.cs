@@ -1,5 +1,4 @@
 using System.Net.WebSockets;
-using System.Text.Json;
 using Broadcast.Middleware;
 
 namespace WebDemo;
@@ -15,9 +14,6 @@ namespace WebDemo;
 /// </remarks>
 sealed class BoardFilter : IBroadcastFilter
 {
-    const int Size = 2000;
-    const int MaxMessageBytes = 4096;
-    const int MaxCoordinates = 256;
     const string CursorGroup = "/board/cursors";
     const string InvalidMessage =
         "The message is invalid. Send a stroke with points, a cursor with or without x and y, or clear. Coordinates are 0 to 2000.";
@@ -40,7 +36,7 @@ sealed class BoardFilter : IBroadcastFilter
 
     public async Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
-        if (Parse(context.Message) is not { } message)
+        if (BoardMessage.Parse(context.Message) is not { } message)
         {
             context.Close(WebSocketCloseStatus.PolicyViolation, InvalidMessage);
             return;
@@ -78,28 +74,4 @@ sealed class BoardFilter : IBroadcastFilter
         var gone = Message.FromJson(new("cursor", id), DemoJson.Default.BoardMessage) with { Key = id, RemoveKey = true };
         await context.Broadcaster.PublishAsync(gone, CursorRecipients);
     }
-
-    static BoardMessage? Parse(Message message)
-    {
-        if (message.Type != MessageType.Text || message.Payload.Length > MaxMessageBytes) return null;
-        try
-        {
-            var parsed = JsonSerializer.Deserialize(message.Payload.Span, DemoJson.Default.BoardMessage);
-            return parsed switch
-            {
-                { Type: "stroke", Points: { Length: >= 2 and <= MaxCoordinates } points, X: null, Y: null }
-                    when points.Length % 2 == 0 && points.All(IsOnBoard) => parsed,
-                { Type: "cursor", Points: null, X: { } x, Y: { } y } when IsOnBoard(x) && IsOnBoard(y) => parsed,
-                { Type: "cursor", Points: null, X: null, Y: null } => parsed,
-                { Type: "clear", Points: null, X: null, Y: null } => parsed,
-                _ => null,
-            };
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
-
-    static bool IsOnBoard(int coordinate) => coordinate is >= 0 and <= Size;
 }

@@ -33,12 +33,3 @@ sealed record Person(string Name)
 /// <param name="Change">The change since the opening, in percent.</param>
 /// <param name="Time">The time of the price, in milliseconds since 1970.</param>
 sealed record PriceUpdate(string Symbol, double Price, double Change, long Time);
-
-/// <summary>A message of the drawing board, in both directions.</summary>
-/// <param name="Type">"stroke", "cursor" or "clear". The server also sends "you".</param>
-/// <param name="Id">The connection ID of the sender. The server sets this value.</param>
-/// <param name="Name">The display name of the sender. The server sets this value.</param>
-/// <param name="Points">The points of a stroke: x1, y1, x2, y2 and so on.</param>
-/// <param name="X">The x-coordinate of a cursor. Null if the cursor has left the board.</param>
-/// <param name="Y">The y-coordinate of a cursor. Null if the cursor has left the board.</param>
-sealed record BoardMessage(string Type, string? Id = null, string? Name = null, int[]? Points = null, int? X = null, int? Y = null);

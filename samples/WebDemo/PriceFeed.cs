@@ -18,22 +18,8 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
     static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(50), RetryDelay = TimeSpan.FromSeconds(1);
     static readonly Recipients GroupMembers = Recipients.Group(Group);
 
-    static readonly string[] Symbols =
-    [
-        "ALDER", "AMBER", "ASPEN", "BASIL", "BIRCH", "BRINE", "CEDAR", "CHALK", "CLOVE", "COBLT",
-        "CORAL", "DELTA", "DRIFT", "EBONY", "EMBER", "FJORD", "FLINT", "FROST", "GLADE", "GRAIN",
-        "HAZEL", "HERON", "INDGO", "IVORY", "JOLLY", "KELPY", "LARCH", "LINEN", "LOTUS", "MAPLE",
-        "MERIT", "MOSSY", "NORTH", "OAKEN", "OCHRE", "OPALS", "ORBIT", "PEARL", "PLUME", "QUILL",
-        "RAVEN", "RIDGE", "SABLE", "SLATE", "SOLAR", "SPRUC", "TIDAL", "UMBRA", "VELUM", "WHEAT",
-    ];
-
-    static readonly string[] Markets = ["north", "east", "south"];
-
-    readonly Quote[] _quotes = [.. Symbols.Select(static (symbol, index) =>
-        new Quote(symbol, Markets[index % Markets.Length], 20 + (Random.Shared.NextDouble() * 180)))];
-
-    // The number of symbols that have received a new price in the current round.
-    int _updatedInRound;
+    readonly Quotes _quotes = new();
+    bool _hasLoggedRefusal;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -58,8 +44,8 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
     /// <summary>Publishes one price of each symbol, so that the first client also starts with all prices.</summary>
     async Task PublishOpeningPricesAsync(CancellationToken cancellationToken)
     {
-        _updatedInRound = 0;
-        foreach (var _ in _quotes) await TryPublishNextAsync(cancellationToken);
+        _quotes.StartRound();
+        for (var i = 0; i < _quotes.Count; i++) await PublishNextAsync(cancellationToken);
     }
 
     /// <summary>Waits for the first member of the group on any node, and publishes until the group is empty.</summary>
@@ -72,57 +58,27 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         while (broadcaster.Connections.CountGroupMembers(Group) > 0 || await presence.CountAsync(Group, cancellationToken) > 0)
         {
             await timer.WaitForNextTickAsync(cancellationToken);
-            for (var i = 0; i < UpdatesPerTick; i++) await TryPublishNextAsync(cancellationToken);
+            for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(cancellationToken);
         }
     }
 
-    async ValueTask TryPublishNextAsync(CancellationToken cancellationToken)
+    async ValueTask PublishNextAsync(CancellationToken cancellationToken)
     {
         try
         {
-            await PublishNextAsync(cancellationToken);
+            await broadcaster.PublishAsync(_quotes.MoveNext().ToMessage(time.GetUtcNow()), GroupMembers, cancellationToken);
         }
         catch (InvalidOperationException exception)
         {
-            // Other publishers have filled the retained values of the group. The other symbols still get new prices.
-            LogRefused(exception.Message);
+            // The group already retains the maximum number of keys or bytes. The feed skips this price and continues.
+            if (!_hasLoggedRefusal) LogRefusal(exception.Message);
+            _hasLoggedRefusal = true;
         }
     }
-
-    #region prices
-    /// <summary>Publishes one new price. Each round updates every symbol once, in a new random order.</summary>
-    async ValueTask PublishNextAsync(CancellationToken cancellationToken)
-    {
-        if (_updatedInRound == _quotes.Length) _updatedInRound = 0;
-        if (_updatedInRound == 0) Random.Shared.Shuffle(_quotes);
-        var quote = _quotes[_updatedInRound++];
-        quote.Move();
-        var update = new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds());
-        var message = Message.FromJson(update, DemoJson.Default.PriceUpdate) with { Key = quote.Symbol, Tags = quote.Tags };
-        await broadcaster.PublishAsync(message, GroupMembers, cancellationToken);
-    }
-    #endregion
 
     [LoggerMessage(1, LogLevel.Warning, "The price feed cannot reach the cluster and tries again. {Problem}")]
     partial void LogPause(string problem);
 
-    [LoggerMessage(2, LogLevel.Warning, "The price feed skips a price, because the group refuses it. {Problem}")]
-    partial void LogRefused(string problem);
-
-    /// <summary>A price that moves at random and tends to return to its opening value.</summary>
-    sealed class Quote(string symbol, string market, double opening)
-    {
-        double _logarithm;
-
-        public string Symbol => symbol;
-
-        public MessageTags Tags { get; } = MessageTags.Create(("symbol", symbol), ("market", market));
-
-        public double Price => Math.Round(opening * Math.Exp(_logarithm), 2);
-
-        /// <summary>The change since the opening, in percent.</summary>
-        public double Change => Math.Round((Math.Exp(_logarithm) - 1) * 100, 2);
-
-        public void Move() => _logarithm = (_logarithm * 0.9995) + ((Random.Shared.NextDouble() - 0.5) * 0.004);
-    }
+    [LoggerMessage(2, LogLevel.Warning, "The price feed skips prices that its group refuses. {Problem}")]
+    partial void LogRefusal(string problem);
 }

@@ -9,7 +9,6 @@ static class LoadClient
 {
     static readonly SemaphoreSlim Handshakes = new(32);
 
-    #region load
     /// <summary>Receives messages, and measures the time since the server published each message.</summary>
     public static async Task RunAsync(Uri url, ConcurrentQueue<double> latencies, CancellationToken cancellationToken)
     {
@@ -19,7 +18,6 @@ static class LoadClient
         while ((await socket.ReceiveAsync(published, cancellationToken)).MessageType == WebSocketMessageType.Binary)
             latencies.Enqueue(Stopwatch.GetElapsedTime(BitConverter.ToInt64(published)).TotalMilliseconds);
     }
-    #endregion
 
     static async Task ConnectAsync(ClientWebSocket socket, Uri url, CancellationToken cancellationToken)
     {

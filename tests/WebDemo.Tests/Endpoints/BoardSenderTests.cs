@@ -33,4 +33,18 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
         using var last = await server.ConnectAsync("/board");
         foreach (var type in new[] { "stroke", "you" }) Assert.Equal(type, (await last.ReceiveJsonAsync()).GetProperty("type").GetString());
     }
+
+    [Fact]
+    public async Task Send_CursorWhileGroupIsFull_KeepsSenderConnected()
+    {
+        await using var own = await DemoServer.CreateAsync("--Broadcast:Groups:/board/cursors:MaxRetainedKeys=1");
+        using var one = await own.ConnectAsync("/board");
+        using var two = await own.ConnectAsync("/board");
+        foreach (var socket in new[] { one, two }) await socket.ReceiveJsonAsync();
+        await one.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
+        Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
+        await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
+        await two.SendTextAsync("""{"type":"stroke","points":[0,0]}""");
+        foreach (var socket in new[] { one, two }) Assert.Equal("stroke", (await socket.ReceiveJsonAsync()).GetProperty("type").GetString());
+    }
 }

@@ -52,6 +52,22 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
+    public async Task Feed_GroupRetainsOnlyTenKeys_PublishesTenSymbolsAndKeepsHostRunning()
+    {
+        await using var own = await DemoServer.CreateAsync("--Broadcast:Groups:/prices:MaxRetainedKeys=10");
+        await own.WaitForOutputAsync("The price feed skips prices that its group refuses.");
+        var symbols = new HashSet<string>();
+        using (var socket = await own.ConnectAsync("/prices"))
+        {
+            // The client first receives the ten retained prices, and then new prices of the same symbols.
+            for (var i = 0; i < 40; i++) symbols.Add((await socket.ReceiveJsonAsync()).GetProperty("symbol").GetString()!);
+        }
+
+        Assert.Equal(10, symbols.Count);
+        Assert.Equal(0, await own.StopAsync());
+    }
+
+    [Fact]
     public async Task Feed_OnlyOtherNodeHasMembers_Publishes()
     {
         using var redis = new RedisServer();

@@ -13,8 +13,12 @@ static partial class DemoSource
     public static IEnumerable<string> Pages { get; } =
         [.. Directory.GetFiles(Path.Combine(Folder, "wwwroot"), "*.html").Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
 
-    /// <summary>The C# files of the folder Pages.</summary>
-    public static IEnumerable<string> PageFiles => Directory.GetFiles(Path.Combine(Folder, "Pages"), "*.cs");
+    /// <summary>The C# files of the demo, without Program.cs, which maps all pages.</summary>
+    public static IEnumerable<string> CodeFiles { get; } =
+    [
+        .. new[] { Folder, Path.Combine(Folder, "Pages") }.SelectMany(static folder => Directory.GetFiles(folder, "*.cs"))
+            .Where(static path => Path.GetFileName(path) != "Program.cs"),
+    ];
 
     /// <summary>Returns the lines that the drawer of a page shows for "server" or "client". Lines have no indentation.</summary>
     public static string[] GetShownLines(string page, string side)
