@@ -74,6 +74,19 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
+    public async Task Post_RepeatedId_HasNoEffect()
+    {
+        using var member = await server.ConnectAsync("/rooms/repeat");
+        await server.WaitForCountAsync("/rooms/repeat", 1);
+        Assert.Equal("""{"localRecipients":1,"offset":1}""", await PublishAsync("/publish?group=/rooms/repeat&id=order-1", "first"));
+        Assert.Equal("""{"localRecipients":0,"offset":1,"isDuplicate":true}""", await PublishAsync("/publish?group=/rooms/repeat&id=order-1", "repeat"));
+        // Another ID and another group are not a repeat.
+        Assert.Equal("""{"localRecipients":1,"offset":2}""", await PublishAsync("/publish?group=/rooms/repeat&id=order-2", "second"));
+        Assert.Equal("""{"localRecipients":0,"offset":1}""", await PublishAsync("/publish?group=/rooms/repeat-2&id=order-1", "first"));
+        foreach (var text in new[] { "first", "second" }) Assert.Equal(text, await member.ReceiveTextAsync());
+    }
+
+    [Fact]
     public async Task Post_WithKey_IsRetainedUntilRemoved()
     {
         using var member = await server.ConnectAsync("/board");
@@ -107,7 +120,9 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     [InlineData("remove=true", "Set Key to the key to remove")]
     [InlineData("key=", "Use 1 to 256 characters")]
     [InlineData("key=a&remove=true&transient=true", "A transient message cannot remove a key")]
-    public async Task Post_InvalidKeyOrRemoval_ReturnsReasonAndFix(string query, string expected)
+    [InlineData("id=", "The message ID has 0 characters. Use 1 to 128 characters")]
+    [InlineData("id=a&transient=true", "set Id to null")]
+    public async Task Post_InvalidKeyRemovalOrId_ReturnsReasonAndFix(string query, string expected)
     {
         var (status, text) = await PostAsync($"/publish?group=/rooms/blue&{query}", new StringContent("hello"));
         Assert.Equal(HttpStatusCode.BadRequest, status);
