@@ -32,6 +32,7 @@ let line = [];
 let pointer = null;
 let pointerMoved = false;
 let drawingWith = null;
+let pen = null; // "up" or "down" while the keyboard moves the pointer.
 let frame = 0;
 
 function connect() {
@@ -43,7 +44,7 @@ function showState() {
   const isConnected = connection.state === "connected";
   if (isConnected) {
     // The server sends all strokes again on every new connection.
-    [strokes, pending, ownId, line, drawingWith] = [[], [], null, [], null];
+    [strokes, pending, ownId, line, drawingWith, pen] = [[], [], null, [], null, null];
     cursors.clear();
     $("problem").hidden = true;
     redraw();
@@ -181,6 +182,7 @@ function send(message) {
 
 paper.addEventListener("pointerdown", event => {
   if (event.button !== 0 || !event.isPrimary || connection.state !== "connected") return;
+  endKeyboard();
   paper.setPointerCapture(event.pointerId);
   drawingWith = event.pointerId;
   pointer = positionOf(event);
@@ -189,6 +191,7 @@ paper.addEventListener("pointerdown", event => {
 });
 
 paper.addEventListener("pointermove", event => {
+  endKeyboard();
   if (drawingWith === event.pointerId) {
     // Start at the position of the last frame and add all positions since then.
     if (line.length === 0) line.push(...pointer);
@@ -214,6 +217,37 @@ function lift(event) {
 }
 
 for (const type of ["pointerup", "pointercancel", "pointerleave"]) paper.addEventListener(type, lift);
+
+// Keyboard. The arrow keys move the pointer, and the space bar puts the pen down or lifts it. This page then shows its own cursor.
+
+const STEP = 40;
+const ARROWS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
+
+paper.addEventListener("keydown", event => {
+  const arrow = ARROWS[event.key];
+  if ((!arrow && event.key !== " ") || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  if (connection.state !== "connected" || ownId === null || drawingWith !== null || (!arrow && event.repeat)) return;
+  pointer ??= [SIZE / 2, SIZE / 2];
+  pen ??= "up";
+  if (!arrow) pen = pen === "up" ? "down" : "up";
+  // Each stroke starts at the last position.
+  if (pen === "down" && line.length === 0) line.push(...pointer);
+  if (arrow) pointer = pointer.map((value, axis) => Math.min(SIZE, Math.max(0, value + arrow[axis])));
+  if (arrow && pen === "down") line.push(...pointer);
+  moveCursor({ id: ownId, name: nameIn(name), label: pen === "up" ? nameIn(name) : `${nameIn(name)} ✎` }, ...pointer);
+  pointerMoved = true;
+  flushSoon();
+});
+
+function endKeyboard() {
+  if (pen === null) return;
+  cursors.remove(ownId);
+  [pen, pointer, pointerMoved] = [null, null, true];
+  flushSoon();
+}
+
+paper.addEventListener("blur", endKeyboard);
 
 // Page.
 

@@ -11,7 +11,8 @@ export class Cursors {
     [this.#container, this.#isAbsent] = [container, isAbsent];
   }
 
-  move({ id, name }, left, top) {
+  /** The label is the name, unless the call has another label. */
+  move({ id, name, label = name }, left, top) {
     let cursor = this.#cursors.get(id);
     if (!cursor) {
       cursor = document.createElement("div");
@@ -21,7 +22,7 @@ export class Cursors {
     }
 
     cursor.hidden = this.#isAbsent(id);
-    cursor.textContent = name;
+    cursor.textContent = label;
     cursor.style.setProperty("--hue", hueOf(name));
     cursor.style.left = `${left}%`;
     cursor.style.top = `${top}%`;

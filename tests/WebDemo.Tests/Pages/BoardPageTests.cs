@@ -99,6 +99,29 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
         Task TouchAsync(string type, params (double X, double Y)[] points) => SendTouchAsync(touch, type, points);
     }
 
+    [Fact]
+    public async Task Draw_WithKeyboard_ShowsStrokeAndCursors()
+    {
+        await using var ann = await OpenAsync("Ann");
+        await using var ben = await OpenAsync("Ben");
+        await ann.TabToAsync(ann.Page.GetByRole(AriaRole.Application, new() { Name = "Drawing board" }));
+        // The cursor starts in the middle of the board.
+        for (var i = 0; i < 15; i++) await ann.Page.Keyboard.PressAsync("ArrowLeft");
+        await ann.Page.Keyboard.PressAsync("Space");
+        for (var i = 0; i < 30; i++) await ann.Page.Keyboard.PressAsync("ArrowRight");
+        // The drawing person sees the position and the state of the pen.
+        await Expect(ann.Page.Locator(".cursor")).ToHaveTextAsync(["Ann ✎"]);
+        await Expect(ben.Page.Locator(".cursor")).ToHaveTextAsync(["Ann"]);
+        await ann.Page.Keyboard.PressAsync("Space");
+        for (var i = 0; i < 15; i++) await ann.Page.Keyboard.PressAsync("ArrowUp");
+        foreach (var page in new[] { ann, ben }) await AssertStrokeIsShownAsync(page);
+
+        await ann.TabToAsync(ann.GetButton("Clear for all"));
+        foreach (var page in new[] { ann, ben }) await Expect(page.Page.Locator(".cursor")).ToHaveCountAsync(0);
+        await ann.Page.Keyboard.PressAsync("Enter");
+        foreach (var page in new[] { ann, ben }) await AssertBoardIsEmptyAsync(page);
+    }
+
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 
     async Task<DemoPage> OpenAsync(string name, BrowserNewContextOptions? window = null)
