@@ -30,17 +30,19 @@ enum Step
 /// <param name="maxBacklog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 {
-    const string Everyone = "";
-    static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2"];
+    const string Everyone = "", Retaining = "/r";
+    const int Keys = 4;
+    static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2", Retaining];
 
     // The histories keep all messages, so that a member that joins at the end receives all messages.
-    readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options => options.Groups["/h*"] = new()
+    readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options =>
     {
-        HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan,
+        options.Groups["/h*"] = new() { HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan };
+        options.Groups[Retaining] = new() { RetainLatestPerKey = true };
     });
     readonly List<Peer> _peers = [];
     readonly Dictionary<string, GroupModel> _groups = [];
-    readonly Dictionary<string, List<(int Id, int Size)>> _histories = new() { ["/h1"] = [], ["/h2"] = [] };
+    readonly Dictionary<string, List<(int Id, int Size, Peer[] Excluded)>> _histories = new() { ["/h1"] = [], ["/h2"] = [], [Retaining] = [] };
     readonly HashSet<ulong> _epochs = [];
     readonly List<string> _faults = [];
     int _lastId;
@@ -48,7 +50,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     /// <summary>The number of connections that the server closed as slow consumers.</summary>
     public int SlowConsumers => _peers.Count(peer => peer.IsSlow);
 
-    public int Delivered => _peers.Sum(peer => peer.Received);
+    /// <summary>The number of retained values that clients had to receive when they joined.</summary>
+    public int RetainedOnJoin { get; private set; }
 
     public void Run(IEnumerable<Operation<Step>> operations)
     {
@@ -76,7 +79,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 PublishTo(name, Recipients.Group(name), size, c);
                 break;
             case Step.PublishToSeveral:
-                string[] names = [.. _names.Where((_, index) => (b & (1 << index)) != 0), .. a == 0 ? [name, "/nobody"] : Array.Empty<string>()];
+                string[] names = [.. _names.Where((name, index) => name != Retaining && (b & (1 << index)) != 0), .. a == 0 ? [name, "/nobody"] : Array.Empty<string>()];
                 if (c % 2 == 0) Array.Reverse(names);
                 PublishToSeveral(names, size, c);
                 break;
@@ -93,8 +96,10 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 var joins = !peer.IsRemoved && peer.Groups.Add(name);
                 var filter = ModelFilter.Choose(c);
                 // A replay would deliver some messages again, which is correct but not in the model. So this join requests no replay.
-                Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, Replay.None, filter.Filter, default)).Joined, "a join's result");
+                var replay = name == Retaining ? default : Replay.None;
+                Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, replay, filter.Filter, default)).Joined, "a join's result");
                 if (joins) Enter(name, peer, filter);
+                if (joins && name == Retaining) ExpectRetained(peer);
                 break;
             case Step.Leave when peer is not null:
                 var leaves = peer.Groups.Remove(name);
@@ -207,12 +212,13 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     (PublishResult Result, Peer[] Excluded, int Id) Publish(Recipients recipients, ref int size, int exclusions)
     {
-        size = Math.Min(size, maxBacklog);
+        // Small messages keep the retained values below the size at which joins may share an older copy.
+        size = Math.Min(size, recipients.Name == Retaining ? Math.Min(1_000, maxBacklog) : maxBacklog);
         Peer[] excluded = exclusions < 8 ? [.. _peers.Where((_, index) => (index + exclusions) % 4 == 0)] : [];
         recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
-        var message = new Message(payload, MessageType.Binary) { Tags = ModelFilter.TagsOf(id) };
+        var message = new Message(payload, MessageType.Binary) { Key = $"key {id % Keys}", Tags = ModelFilter.TagsOf(id) };
         var result = Await(_broadcast.PublishAsync(message, recipients, default));
         // The broadcast copies the payload, so this later change must have no effect.
         payload.AsSpan().Fill(0xEE);
@@ -220,7 +226,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     }
 
     /// <summary>
-    /// Returns the group, or null if the group does not exist. A publish call creates a group that has a history.
+    /// Returns the group, or null if the group does not exist. A publish call creates a group that keeps messages.
     /// </summary>
     GroupModel? Find(string name)
     {
@@ -254,7 +260,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
             group.LastOffset++;
             group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
-            if (name is not null && _histories.TryGetValue(name, out var history)) history.Add((id, size));
+            if (name is not null && _histories.TryGetValue(name, out var history)) history.Add((id, size, excluded));
+            if (name == Retaining) _histories[name].RemoveAll(value => value.Id != id && value.Id % Keys == id % Keys);
             foreach (var (member, membership) in group.Members)
             {
                 membership.End = group.Bytes;
@@ -274,6 +281,18 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     {
         if (!_groups.TryGetValue(name, out var group)) _groups.Add(name, group = new());
         group.Members.Add(peer, new(peer, group, filter));
+    }
+
+    /// <summary>Adds the retained values to the unread messages of a new member. The server sends all unread messages in the order of publishing.</summary>
+    void ExpectRetained(Peer peer)
+    {
+        var membership = _groups[Retaining].Members[peer];
+        var values = _histories[Retaining].Where(value => !value.Excluded.Contains(peer) && membership.Filter.Accepts(value.Id))
+            .Select(value => new Sent(value.Id, value.Size, [(membership, membership.End)])).ToList();
+        RetainedOnJoin += values.Count;
+        Sent[] unread = [.. peer.Expected.Skip(peer.Received), .. values];
+        peer.Expected.RemoveRange(peer.Received, peer.Expected.Count - peer.Received);
+        peer.Expected.AddRange(unread.OrderBy(message => message.Id));
     }
 
     void Exit(string name, Peer peer)
@@ -313,7 +332,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         Expect(_broadcast.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
     }
 
-    /// <summary>Asserts that a late member receives the whole history.</summary>
+    /// <summary>Asserts that a late member receives the whole history, or all retained values.</summary>
     void CheckHistories()
     {
         foreach (var (name, expected) in _histories)

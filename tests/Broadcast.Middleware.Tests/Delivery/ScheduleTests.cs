@@ -36,15 +36,20 @@ public sealed class ScheduleTests
         (1, Step.Close));
 
     [Fact]
-    public void Publish_RandomSchedule_DeliversOnceAndInOrder() =>
+    public void Publish_RandomSchedule_DeliversOnceAndInOrder()
+    {
+        var retained = 0;
         Gen.Select(Gen.Int[1, 3], Schedules).Sample(
             (pumps, schedule) =>
             {
                 using var model = new ScheduleModel(pumps, maxBacklog: 64 << 20);
                 model.Run(schedule);
                 Assert.Equal(0, model.SlowConsumers);
+                Interlocked.Add(ref retained, model.RetainedOnJoin);
             },
             iter: 800 * Effort.Factor);
+        Assert.True(retained > 0, "The random schedules do not reach all cases: no new member received a retained value.");
+    }
 
     [Fact]
     public void SlowConsumer_RandomSchedule_ReceivesFirstMessagesThenCloseFrame()
