@@ -28,6 +28,7 @@ sealed class DrainSchedule : IDisposable
     readonly CancellationTokenSource _starting = new();
     readonly CancellationTokenRegistration _stopping;
     readonly List<ConnectionManager> _managers = [];
+    readonly List<Task> _awaited = [];
     ITimer? _latestStart;
 
     // The timers of these two sources use the system clock, because the host uses the system clock, too.
@@ -80,6 +81,22 @@ sealed class DrainSchedule : IDisposable
     /// connections until one second after the shutdown timeout.
     /// </summary>
     public CancellationToken Abandoned => _abandoned.Token;
+
+    /// <summary>Adds a task that the app awaits when it stops.</summary>
+    public void WaitAtShutdown(Task task)
+    {
+        lock (_awaited)
+        {
+            _awaited.RemoveAll(static other => other.IsCompleted);
+            _awaited.Add(task);
+        }
+    }
+
+    /// <summary>Returns a task that completes after the tasks of <see cref="WaitAtShutdown"/>.</summary>
+    public Task CompleteAsync()
+    {
+        lock (_awaited) return Task.WhenAll(_awaited);
+    }
 
     /// <summary>Closes the connections. Further calls have no effect.</summary>
     public void Start() => _starting.Cancel();

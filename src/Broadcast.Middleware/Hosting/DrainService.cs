@@ -26,9 +26,10 @@ sealed class DrainService(DrainSchedule schedule, IServiceProvider services, ILo
 
     public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    public Task StoppedAsync(CancellationToken cancellationToken)
+    public async Task StoppedAsync(CancellationToken cancellationToken)
     {
         schedule.Start();
-        return services.GetService(typeof(IServer)) is DrainingServer server ? server.Stopped : Task.CompletedTask;
+        if (services.GetService(typeof(IServer)) is DrainingServer server) await server.Stopped;
+        await schedule.CompleteAsync();
     }
 }

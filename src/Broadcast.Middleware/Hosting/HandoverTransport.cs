@@ -37,12 +37,14 @@ static class HandoverTransport
         var limits = services.GetRequiredService<IOptions<KestrelServerOptions>>().Value.Limits;
         // Kestrel enforces these limits only for connections that Kestrel serves, not for handed-over connections.
         var hasLimit = (limits.MaxConcurrentConnections ?? limits.MaxConcurrentUpgradedConnections) is not null;
+        var schedule = services.GetRequiredService<DrainSchedule>();
         return new HandoverListenerFactory(
             services.GetRequiredService<SocketTransportFactory>(),
             new(
                 options.HandsOverConnections && !hasLimit,
                 options.SendsInline,
+                schedule.WaitAtShutdown,
                 services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
-                services.GetRequiredService<DrainSchedule>().Abandoned));
+                schedule.Abandoned));
     }
 }

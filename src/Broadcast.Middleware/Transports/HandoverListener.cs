@@ -6,8 +6,7 @@ namespace Broadcast.Middleware.Transports;
 /// <summary>
 /// Accepts connections. The listener stays open until all connections that were handed over have ended.
 /// </summary>
-sealed class HandoverListener(
-    IConnectionListener listener, HandoverOptions options, HandoverListenerFactory factory) : IConnectionListener
+sealed class HandoverListener(IConnectionListener listener, HandoverOptions options) : IConnectionListener
 {
     readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -33,14 +32,14 @@ sealed class HandoverListener(
     /// If the app is stopping, the method waits until these connections have ended. So the server does not stop before
     /// the drain is complete. A filter that never returns can keep a connection open, so the wait is limited. Kestrel
     /// also disposes a listener when the configuration of its endpoint changes. In this case, the clients of the
-    /// endpoint stay connected. When the app stops later, the other listeners wait for these clients.
+    /// endpoint stay connected. Kestrel does not wait for these clients when the app stops later, but the library does.
     /// </remarks>
     public async ValueTask DisposeAsync()
     {
         if (!Interlocked.Exchange(ref _isDisposed, true)) Release();
         var disposing = DisposeWhenIdleAsync();
-        if (options.Stopping.IsCancellationRequested) await Task.WhenAll(disposing, factory.Retired);
-        else factory.Retire(disposing);
+        if (options.Stopping.IsCancellationRequested) await disposing;
+        else options.WaitAtShutdown(disposing);
     }
 
     /// <summary>Keeps the listener open until the call of <see cref="Release"/>.</summary>

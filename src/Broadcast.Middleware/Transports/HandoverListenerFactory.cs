@@ -16,31 +16,10 @@ namespace Broadcast.Middleware.Transports;
 sealed class HandoverListenerFactory(IConnectionListenerFactory sockets, HandoverOptions options)
     : IConnectionListenerFactory, IConnectionListenerFactorySelector
 {
-    readonly Lock _gate = new();
-    Task _retired = Task.CompletedTask;
-
-    /// <summary>
-    /// Completes when all connections of retired listeners have ended. Kestrel does not wait for these connections.
-    /// </summary>
-    public Task Retired
-    {
-        get
-        {
-            lock (_gate) return _retired;
-        }
-    }
-
     public bool CanBind(EndPoint endpoint) =>
         sockets is not IConnectionListenerFactorySelector selector || selector.CanBind(endpoint);
 
     public async ValueTask<IConnectionListener> BindAsync(
         EndPoint endpoint, CancellationToken cancellationToken = default) =>
-        new HandoverListener(await sockets.BindAsync(endpoint, cancellationToken), options, this);
-
-    /// <summary>Adds a listener that Kestrel no longer uses, although the app still runs.</summary>
-    /// <param name="disposing">Completes when all connections of the listener have ended.</param>
-    public void Retire(Task disposing)
-    {
-        lock (_gate) _retired = _retired.IsCompleted ? disposing : Task.WhenAll(_retired, disposing);
-    }
+        new HandoverListener(await sockets.BindAsync(endpoint, cancellationToken), options);
 }

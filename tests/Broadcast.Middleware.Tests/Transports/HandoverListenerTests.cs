@@ -8,15 +8,11 @@ public sealed class HandoverListenerTests : IDisposable
     readonly IConnectionListener _inner = Substitute.For<IConnectionListener>();
     readonly CancellationTokenSource _stopping = new();
     readonly CancellationTokenSource _abandoned = new();
-    readonly HandoverListenerFactory _factory;
+    readonly List<Task> _awaitedAtShutdown = [];
     readonly HandoverListener _listener;
 
-    public HandoverListenerTests()
-    {
-        var options = new HandoverOptions(HandsOver: true, SendsInline: true, _stopping.Token, _abandoned.Token);
-        _factory = new(Substitute.For<IConnectionListenerFactory>(), options);
-        _listener = new(_inner, options, _factory);
-    }
+    public HandoverListenerTests() =>
+        _listener = new(_inner, new(HandsOver: true, SendsInline: true, _awaitedAtShutdown.Add, _stopping.Token, _abandoned.Token));
 
     public void Dispose()
     {
@@ -35,8 +31,11 @@ public sealed class HandoverListenerTests : IDisposable
         await _listener.DisposeAsync();
 
         await _inner.DidNotReceive().DisposeAsync();
+        var awaited = Assert.Single(_awaitedAtShutdown);
+        Assert.False(awaited.IsCompleted);
         _listener.Release();
-        await Eventually.True(IsInnerDisposed);
+        await awaited.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
+        Assert.True(IsInnerDisposed());
     }
 
     [Fact]
@@ -52,6 +51,7 @@ public sealed class HandoverListenerTests : IDisposable
         _listener.Release();
         await disposing.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         Assert.True(IsInnerDisposed());
+        Assert.Empty(_awaitedAtShutdown);
     }
 
     [Fact]

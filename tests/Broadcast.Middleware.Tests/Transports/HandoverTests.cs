@@ -6,6 +6,7 @@ using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
@@ -217,7 +218,8 @@ public sealed class HandoverTests
         var stopping = app.StopAsync(Token);
 
         Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
-        Assert.False(stopping.IsCompleted, "The server does not wait for the connection.");
+        await ((DrainingServer)app.Services.GetRequiredService<IServer>()).Stopped;
+        Assert.False(stopping.IsCompleted, "The app does not wait for the connection.");
         await client.SendAsync(ClientFrame.OfClose(1001));
         await client.ReadEndAsync();
         await stopping.WaitAsync(Eventually.Patience, Token);
