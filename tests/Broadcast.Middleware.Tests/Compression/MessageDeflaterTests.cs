@@ -22,7 +22,7 @@ public sealed class MessageDeflaterTests
         }
     }
 
-    /// <summary>Tests all byte values, and all lengths and distances of repetitions.</summary>
+    /// <summary>Tests all byte values, and many lengths and distances of repetitions.</summary>
     [Fact]
     public void Deflate_BytesWithRepetitions_DecompressesToBytes()
     {

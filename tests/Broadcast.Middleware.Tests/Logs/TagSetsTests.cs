@@ -26,21 +26,27 @@ public sealed class TagSetsTests
     [Fact]
     public void GetNumbers_AfterAppend_KeepsEarlierNumbers()
     {
-        var block = CreateBlock([.. Enumerable.Range(0, 70).Select(static i => $"{i % 7}")]);
+        var block = new Block(1000, 1, 0);
+        for (var i = 0; i < 10; i++) Append(block, $"{i % 7}");
         var first = block.TagSets.GetNumbers(block, 10).ToArray();
-        Assert.Equal(first, block.TagSets.GetNumbers(block, 70)[..10].ToArray());
-        Assert.Equal(first, block.TagSets.GetNumbers(block, 10).ToArray());
+        for (var i = 10; i < 200; i++) Append(block, $"{i % 7}");
+
+        var all = block.TagSets.GetNumbers(block, 200).ToArray();
+
+        Assert.Equal(first, all[..10]);
+        for (var i = 7; i < all.Length; i++) Assert.Equal(all[i - 7], all[i]);
     }
 
     static Block CreateBlock(params string?[] values)
     {
         var block = new Block(values.Length * 2, 1, 0);
-        foreach (var value in values)
-        {
-            var message = new Message { Tags = value is null ? null : MessageTags.Create(("value", value)) };
-            block.Append(new Message(default, MessageType.Text), 1, 0, EntryMetadata.Create(message, null));
-        }
-
+        foreach (var value in values) Append(block, value);
         return block;
+    }
+
+    static void Append(Block block, string? value)
+    {
+        var message = new Message { Tags = value is null ? null : MessageTags.Create(("value", value)) };
+        block.Append(new Message(default, MessageType.Text), 1, 0, EntryMetadata.Create(message, null));
     }
 }
