@@ -2,7 +2,8 @@
 # This script builds the solution and runs its tests. The CI server runs the script three times: without an option, with --more, and
 # with --native. The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
 #   ./test.sh                    runs the tests of the library, Redis, the demo and the recipes.
-#   ./test.sh --more             runs library tests that start a server a second time, with open requests. Also tests the packages.
+#   ./test.sh --more             runs library tests that start a server a second time, with open requests. Also tests the packages, and
+#                                runs the tests of states and random schedules with the assertions of a debug build.
 #   ./test.sh --native           compiles the demo with native AOT and tests the native program.
 #   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
@@ -97,6 +98,9 @@ long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { prin
 # The analyzers need a third of the CPU time of a build. So .ci/run runs the analyzers afterwards, with the build of the whole solution.
 .ci/build tests/Tests.slnf -p:RunAnalyzers=false
 
+# A release build omits each Debug.Assert. So the tests of states and random schedules also run in a debug build.
+[ "${1:-}" != --more ] || .ci/build tests/Broadcast.Middleware.Tests -p:Configuration=Debug -p:RunAnalyzers=false
+
 reports=$(mktemp -d)
 classes=$(mktemp)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
@@ -106,7 +110,7 @@ jobs=()
 run() {
   local report=$1 project=$2
   shift 2
-  ${priority:-} dotnet test --configuration Release --no-build --project "tests/$project" "$@" >"$reports/$report" 2>&1 &
+  ${priority:-} dotnet test --configuration "${configuration:-Release}" --no-build --project "tests/$project" "$@" >"$reports/$report" 2>&1 &
   jobs+=($!)
 }
 
@@ -122,6 +126,8 @@ if [ "${1:-}" = --more ]; then
   [ $# = 1 ] || { echo "--more has no other options."; exit 1; }
   mapfile -t names <"$classes"
   BROADCAST_TEST_OPEN_REQUESTS=1 run open Broadcast.Middleware.Tests --filter-class "${names[@]}"
+  configuration=Debug run assertions Broadcast.Middleware.Tests --filter-class '*.StateTransitionTests' '*.ScheduleTests' '*.RecoveryTests' \
+    '*.ReliableTests' '*ModelTests' '*StressTests' '*RaceTests' '*WriterTests' '*.ReconnectSessionTests'
   run packages Broadcast.Packages.Tests
 else
   run library Broadcast.Middleware.Tests "$@"

@@ -113,7 +113,7 @@ public sealed class StateTransitionTests
     /// <summary>Asserts that the action triggers a failed assertion with this message.</summary>
     static void AssertFails(Action act, string message)
     {
-        var error = Record.Exception(act);
+        var error = FailedAssertions.Record(act);
         Assert.NotNull(error);
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
     }
