@@ -5,7 +5,9 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Redis.Hosting;
 
-/// <summary>Finds unknown keys in the configuration section of the backplane, such as misspelled option names.</summary>
+/// <summary>
+/// Finds unknown keys in the configuration section of the backplane, such as misspelled option names.
+/// </summary>
 /// <param name="name">The name of the broadcast.</param>
 /// <param name="section">The section that the app passed to <c>AddRedis</c>.</param>
 sealed class RedisConfigurationKeyValidator(string name, IConfigurationSection section)
