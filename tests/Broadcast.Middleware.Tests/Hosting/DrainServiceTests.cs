@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Hosting;
 public sealed class DrainServiceTests
 {
     [Fact]
-    public async Task Stopped_ScheduleHasAwaitedTasks_WaitsForAllTasks()
+    public async Task StoppedAsync_TwoAwaitedTasks_WaitsForBoth()
     {
         await using var services = new ServiceCollection().BuildServiceProvider();
         using var schedule = new DrainSchedule(services);
@@ -17,6 +17,7 @@ public sealed class DrainServiceTests
         var stopped = new DrainService(schedule, services, NullLoggerFactory.Instance).StoppedAsync(CancellationToken.None);
 
         second.SetResult();
+        Assert.False(schedule.CompleteAsync().IsCompleted);
         Assert.False(stopped.IsCompleted);
         first.SetResult();
         await stopped.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);

@@ -46,7 +46,9 @@ public sealed class FilterVerdictsTests
     public async Task GetVerdicts_ConcurrentReadersAndAppends_EqualsDirectEvaluation()
     {
         const int Entries = 2_000;
-        var token = TestContext.Current.CancellationToken;
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        limit.CancelAfter(Eventually.Patience);
+        var token = limit.Token;
         var filters = Enumerable.Range(0, 40).Select(static i => SubscriptionFilter.TagIn("value", $"{i}", $"{i + 50}")).ToArray();
         for (var round = 0; round < 5; round++)
         {
@@ -56,6 +58,7 @@ public sealed class FilterVerdictsTests
                 var cursorFilters = filters.Select(static filter => new CursorFilter(filter)).ToArray();
                 for (var read = 0; read < Entries;)
                 {
+                    token.ThrowIfCancellationRequested();
                     var count = block.Count;
                     foreach (var filter in cursorFilters)
                     {

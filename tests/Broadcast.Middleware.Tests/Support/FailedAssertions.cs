@@ -16,7 +16,7 @@ public sealed class FailedAssertions : TraceListener
 
     readonly List<string> _failures = [];
 
-    // The listener of the test framework throws an exception, so this listener must be before it.
+    // The listener of the test framework throws an exception, so this listener must come before that listener.
     public FailedAssertions() => Trace.Listeners.Insert(0, this);
 
     /// <summary>Runs code whose assertions may fail. Returns the exception of the first failed assertion, or null.</summary>

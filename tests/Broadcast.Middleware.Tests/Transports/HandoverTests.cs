@@ -205,15 +205,16 @@ public sealed class HandoverTests
         app.MapBroadcast("/ws");
         await app.StartAsync(Token);
         var port = new Uri(app.Urls.Single()).Port;
-        var socket = await ConnectAsync(port);
-        await using var client = new RawClient(new NetworkStream(socket!, ownsSocket: true), socket);
+        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+        await socket.ConnectAsync(IPAddress.Loopback, port, Token);
+        await using var client = new RawClient(new NetworkStream(socket, ownsSocket: true), socket);
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
         await client.JoinedAsync();
         await Eventually.True(() => requests.Ended == 1);
         builder.Configuration["Kestrel:Endpoints:A:Url"] = "http://127.0.0.2:0";
         ((IConfigurationRoot)app.Configuration).Reload();
-        // The system refuses connections to the old address after Kestrel has closed it.
-        while (await ConnectAsync(port) is { } other) other.Dispose();
+        // After Kestrel has closed the old address, the system refuses connections to this address.
+        await Eventually.True(() => IsRefused(port));
 
         var stopping = app.StopAsync(Token);
 
@@ -310,19 +311,17 @@ public sealed class HandoverTests
         Assert.IsType<OwnTransport>(app.Services.GetServices<IConnectionListenerFactory>().Last());
     }
 
-    /// <summary>Returns null if the system refuses the connection.</summary>
-    static async Task<Socket?> ConnectAsync(int port)
+    static bool IsRefused(int port)
     {
-        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
         try
         {
-            await socket.ConnectAsync(IPAddress.Loopback, port, Token);
-            return socket;
+            socket.Connect(IPAddress.Loopback, port);
+            return false;
         }
         catch (SocketException error) when (error.SocketErrorCode == SocketError.ConnectionRefused)
         {
-            socket.Dispose();
-            return null;
+            return true;
         }
     }
 

@@ -130,6 +130,14 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
+    public async Task Post_ToMembers_ReturnsForbiddenWithFix()
+    {
+        var (status, text) = await PostAsync("/publish?group=/members", new StringContent("Ann: hello"));
+        Assert.Equal(HttpStatusCode.Forbidden, status);
+        Assert.Contains("Log in", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Post_InvalidTransientValue_ReturnsBadRequestWithFix()
     {
         var (status, text) = await PostAsync("/publish?transient=maybe", new StringContent("hello"));

@@ -41,6 +41,17 @@ static class WebSocketExtensions
 
         public async Task<JsonElement> ReceiveJsonAsync() => JsonSerializer.Deserialize<JsonElement>(await socket.ReceiveTextAsync());
 
+        /// <summary>Returns the next message that satisfies a condition, and skips the messages before it.</summary>
+        public async Task<JsonElement> ReceiveUntilAsync(Func<JsonElement, bool> condition)
+        {
+            using var limit = new CancellationTokenSource(TestLimits.Wait);
+            while (true)
+            {
+                limit.Token.ThrowIfCancellationRequested();
+                if (await socket.ReceiveJsonAsync() is var message && condition(message)) return message;
+            }
+        }
+
         /// <summary>
         /// Asserts that the next frame is a close frame with this code. Does not check the reason if the given reason
         /// is null.

@@ -24,15 +24,13 @@ public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser
     }
 
     [Fact]
-    public async Task StartPage_LateVisitor_ShowsCursorOfEarlierVisitorUntilItLeaves()
+    public async Task StartPage_LateVisitor_ShowsRetainedCursorUntilOwnerLeaves()
     {
         using var observer = await server.ConnectAsync("/live");
         await using var ann = await OpenAsync("Ann");
         await ann.Page.Mouse.MoveAsync(300, 300);
-        while (!(await observer.ReceiveJsonAsync()).TryGetProperty("x", out _))
-        {
-            // Wait until the server has published the cursor. The cursor does not move afterwards.
-        }
+        // Wait until the server has published the cursor. The cursor does not move afterwards.
+        await observer.ReceiveUntilAsync(static message => message.TryGetProperty("x", out _));
 
         await using var ben = await OpenAsync("Ben");
         await Expect(ben.Page.Locator(".cursor")).ToHaveTextAsync(["Ann"]);

@@ -1,4 +1,3 @@
-using System.Net.Http.Json;
 using System.Text.RegularExpressions;
 using Microsoft.Playwright;
 using static Microsoft.Playwright.Assertions;
@@ -64,22 +63,24 @@ public sealed class MembersPageTests(BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Message_LikeIdOfConnection_IsShown()
+    public async Task Message_BeforeReplyWithId_IsShown()
     {
         await using var server = await DemoServer.CreateAsync();
-        await using var ann = await OpenAsync(server);
-        foreach (var name in new[] { "you", "you x" })
+        await using var ann = await browser.OpenAsync(new(server.Url, "/members.html"));
+        // A member can have the name "you x".
+        await ann.Page.RouteWebSocketAsync(new Regex("/members"), static socket =>
         {
-            var login = new LoginRequest(name, "demo");
-            using var response = await server.Http.PostAsJsonAsync("/login", login, TestContext.Current.CancellationToken);
-            var session = await response.Content.ReadFromJsonAsync<LoginResponse>(TestContext.Current.CancellationToken);
-            using var other = await server.ConnectAsync($"/members?access_token={session!.Token}");
-            await other.SendTextAsync("x");
-            await ann.ExpectLastMessageAsync($"{name}: x");
-        }
+            socket.ConnectToServer();
+            socket.Send("you x: hi");
+        });
+        await ann.LogInAsync("Ann");
+        await ann.ExpectLastMessageAsync("you x: hi");
 
-        // The page does not show its own ID.
-        await Expect(ann.Messages).ToHaveCountAsync(2);
+        var refresh = await ann.Page.RunAndWaitForResponseAsync(() => ann.GetButton("Renew").ClickAsync(), "**/members/refresh");
+
+        // The page has the right ID, and does not show its ID.
+        Assert.Equal(204, refresh.Status);
+        await Expect(ann.Messages).ToHaveCountAsync(1);
     }
 
     async Task<DemoPage> OpenAsync(DemoServer server)
