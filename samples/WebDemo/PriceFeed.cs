@@ -79,6 +79,6 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
     [LoggerMessage(1, LogLevel.Warning, "The price feed cannot reach the cluster and tries again. {Problem}")]
     partial void LogPause(string problem);
 
-    [LoggerMessage(2, LogLevel.Warning, "The price feed skips prices that its group refuses. {Problem}")]
+    [LoggerMessage(2, LogLevel.Warning, "The group of the prices refuses some prices, so the price feed skips these prices. {Problem}")]
     partial void LogRefusal(string problem);
 }

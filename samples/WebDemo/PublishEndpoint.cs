@@ -32,6 +32,8 @@ static class PublishEndpoint
         if (GetRecipients(group) is not { } recipients)
             return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters, for example ?group=/rooms/blue.");
 
+        if (group == "/members") return Problem(StatusCodes.Status403Forbidden, "Only members may publish to this group. Log in at /login.html.");
+
         if (!bool.TryParse(transient ?? bool.FalseString, out var isTransient))
             return BadRequest("The value of transient is not valid. Use transient=true or transient=false.");
 

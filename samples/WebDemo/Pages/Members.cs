@@ -28,7 +28,7 @@ static class Members
     public static void Map(IEndpointRouteBuilder app)
     {
         app.MapPost("/login", LogIn);
-        // A member gets a new token, and extends the open connection with this token.
+        // A member gets a new token, and extends the open connection with this token. A real app limits the number of renewals.
         app.MapPost("/login/renew", Renew).RequireAuthorization();
         app.MapBroadcastRefresh("/members/refresh", of: "/members").RequireAuthorization();
         app.MapBroadcast("/members").RequireAuthorization().UseConnect(ReplyIdAsync).Use(static (context, next) =>

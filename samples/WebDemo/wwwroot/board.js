@@ -210,6 +210,7 @@ function lift(event) {
   // A second finger does not end the stroke of the first finger.
   if (drawingWith !== null && drawingWith !== event.pointerId) return;
   if (drawingWith === event.pointerId) drawingWith = null;
+  endKeyboard();
   // A lifted finger has no position, so its cursor disappears.
   if (event.type === "pointerleave" || event.pointerType !== "mouse") pointer = null;
   pointerMoved = true;

@@ -11,7 +11,7 @@ export class Cursors {
     [this.#container, this.#isAbsent] = [container, isAbsent];
   }
 
-  /** The label is the name, unless the call has another label. */
+  /** Shows the label. Without a label, shows the name. */
   move({ id, name, label = name }, left, top) {
     let cursor = this.#cursors.get(id);
     if (!cursor) {

@@ -15,7 +15,7 @@ function connect() {
 }
 
 function receive(data) {
-  // The server first sends the ID of the connection. A message of a member contains ": ", so it never has this form.
+  // The server sends the ID of the connection after the join. A message of a member contains ": ", so it never has this form.
   if (ownId === null && /^you \S+$/.test(data)) setOwnId(data.slice(4));
   // The server has added the name of the sender.
   else showMessage(data, data.startsWith(`${session.name}: `), true);
@@ -82,12 +82,15 @@ $("composer").addEventListener("submit", event => {
   message.focus();
 });
 renewButton.addEventListener("click", async () => {
+  renewButton.disabled = true;
   try {
     await renew();
     showTime();
     showNote("Renewed without a reconnect");
   } catch (error) {
     showNote(`Cannot renew: ${error.message}`, true);
+  } finally {
+    renewButton.disabled = ownId === null;
   }
 });
 $("logout").addEventListener("click", endSession);
