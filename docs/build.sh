@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 /usr/bin/python3 docs/check.py
 dotnet tool restore >/dev/null
 rm -rf artifacts/site
-# The API reference comes from the assemblies and their XML docs. docfx warns about parameters that inherited docs repeat, so show only errors.
+# The API reference comes from the assemblies and their XML docs. Inherited docs repeat some parameters, and docfx warns about these
+# parameters. So show only errors.
 .ci/build src/Packages.slnf --verbosity quiet
 rm -rf docs/reference/api
 dotnet docfx metadata docs/docfx.json --logLevel error

@@ -131,8 +131,8 @@ sealed class ConnectionRegistry : IConnectionRegistry
         }
 
         /// <summary>
-        /// Lists a set. The set can change during the enumeration. A caller that takes only a few connections of a
-        /// large set causes no copy of the whole set.
+        /// Lists a set. The set can change during the enumeration. If a caller takes fewer than 128 connections, the
+        /// method does not copy the whole set.
         /// </summary>
         public IEnumerable<IBroadcastConnection> Members(string key)
         {

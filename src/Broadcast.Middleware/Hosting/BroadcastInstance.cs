@@ -78,7 +78,7 @@ sealed class BroadcastInstance : IDisposable
         var remote = backplane is null ? null : new RemoteConnections(backplane, time, _logger);
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 
-        // The manager needs the presence, so the presence gets the manager's method as a delegate.
+        // The connection manager needs the presence. So the presence receives the method Find as a delegate.
         var presence = _groupPresence = new GroupPresence(
             registry, id => Connections!.Find(id), members, time, _logger);
         _groupProvider = clusterGroups is null ? Groups : clusterGroups;

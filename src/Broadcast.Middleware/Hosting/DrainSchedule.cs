@@ -82,7 +82,7 @@ sealed class DrainSchedule : IDisposable
     /// </summary>
     public CancellationToken Abandoned => _abandoned.Token;
 
-    /// <summary>Adds a task that the app awaits when it stops.</summary>
+    /// <summary>Adds a task that the app awaits during its shutdown.</summary>
     public void WaitAtShutdown(Task task)
     {
         lock (_awaited)

@@ -6,7 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Closes the connections after all hosted services have stopped, and then waits until the server has also stopped.
+/// Closes the connections after all hosted services have stopped. Then waits for the server, and for the connections of
+/// old listeners.
 /// </summary>
 sealed class DrainService(DrainSchedule schedule, IServiceProvider services, ILoggerFactory loggerFactory)
     : IHostedLifecycleService

@@ -32,7 +32,8 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
     /// If the app is stopping, the method waits until these connections have ended. So the server does not stop before
     /// the drain is complete. A filter that never returns can keep a connection open, so the wait is limited. Kestrel
     /// also disposes a listener when the configuration of its endpoint changes. In this case, the clients of the
-    /// endpoint stay connected. Kestrel does not wait for these clients when the app stops later, but the library does.
+    /// endpoint stay connected. When the app stops later, <see cref="HandoverOptions.WaitAtShutdown"/> makes the app
+    /// wait for these clients.
     /// </remarks>
     public async ValueTask DisposeAsync()
     {

@@ -4,7 +4,8 @@ namespace Broadcast.Middleware.Transports;
 /// <param name="HandsOver">True if the HTTP request of a WebSocket ends after the handshake.</param>
 /// <param name="SendsInline">True if connections send data on the thread that flushes the data.</param>
 /// <param name="WaitAtShutdown">
-/// Adds a task that the app awaits when it stops. The task of a listener completes after its last connection.
+/// Adds a task that the app awaits during its shutdown. The task completes when the last connection of a listener has
+/// ended.
 /// </param>
 /// <param name="Stopping">Canceled when the app begins to stop.</param>
 /// <param name="Abandoned">Canceled when a stopping server no longer waits for connections.</param>
