@@ -8,6 +8,7 @@ const [message, send, renewButton] = ["message", "send", "renew"].map($);
 const connection = new Connection({ state: showState, message: receive, closed });
 let session = readSession();
 let ownId = null;
+let isRenewing = false;
 
 // #region members
 function connect() {
@@ -82,7 +83,9 @@ $("composer").addEventListener("submit", event => {
   message.focus();
 });
 renewButton.addEventListener("click", async () => {
-  renewButton.disabled = true;
+  // A disabled button would lose the focus, so ignore further clicks instead.
+  if (isRenewing) return;
+  isRenewing = true;
   try {
     await renew();
     showTime();
@@ -90,7 +93,7 @@ renewButton.addEventListener("click", async () => {
   } catch (error) {
     showNote(`Cannot renew: ${error.message}`, true);
   } finally {
-    renewButton.disabled = ownId === null;
+    isRenewing = false;
   }
 });
 $("logout").addEventListener("click", endSession);

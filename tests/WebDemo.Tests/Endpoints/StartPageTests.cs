@@ -32,9 +32,15 @@ public sealed class StartPageTests
         await ben.ReceiveUntilAsync(static message => GetPeople(message) == 2);
 
         using var late = await server.ConnectAsync("/live?name=Cem");
+        var (people, name) = ((int?)null, (string?)null);
+        await late.ReceiveUntilAsync(message =>
+        {
+            people ??= GetPeople(message);
+            if (message.TryGetProperty("name", out var cursorName)) name ??= cursorName.GetString();
+            return people is not null && name is not null;
+        });
         // The first figures do not count the late visitor, so they are older than the connection of this visitor.
-        Assert.Equal(2, GetPeople(await late.ReceiveUntilAsync(static message => GetPeople(message) is not null)));
-        Assert.Equal("Ann", (await ReceiveCursorAsync(late)).GetProperty("name").GetString());
+        Assert.Equal((2, "Ann"), (people, name));
     }
 
     [Fact]

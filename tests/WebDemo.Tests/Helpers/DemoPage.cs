@@ -69,7 +69,6 @@ public sealed class DemoPage : IAsyncDisposable
     /// <summary>Logs in to the members page, which redirects to the login page.</summary>
     public async Task LogInAsync(string name)
     {
-        await Page.WaitForURLAsync("**/login.html");
         await Name.FillAsync(name);
         await Page.GetByLabel("Password").FillAsync("demo");
         await Page.GetByLabel("Password").PressAsync("Enter");

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.WebSockets;
 using System.Text;
 using System.Text.Json;
@@ -44,11 +45,12 @@ static class WebSocketExtensions
         /// <summary>Returns the next message that satisfies a condition, and skips the messages before it.</summary>
         public async Task<JsonElement> ReceiveUntilAsync(Func<JsonElement, bool> condition)
         {
-            using var limit = new CancellationTokenSource(TestLimits.Wait);
+            var watch = Stopwatch.StartNew();
             while (true)
             {
-                limit.Token.ThrowIfCancellationRequested();
-                if (await socket.ReceiveJsonAsync() is var message && condition(message)) return message;
+                var message = await socket.ReceiveJsonAsync();
+                if (condition(message)) return message;
+                Assert.True(watch.Elapsed < TestLimits.Wait, $"No message satisfies the condition. The last message is: {message}");
             }
         }
 

@@ -63,7 +63,7 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : I
     public async Task Members_OnlyKeyboard_LogsInRenewsSendsAndLogsOut()
     {
         await using var ann = await browser.OpenAsync(new(server.Url, "/members.html"));
-        await ann.Page.WaitForURLAsync("**/login.html");
+        await Expect(ann.Page.GetByLabel("Password")).ToBeVisibleAsync();
         await TypeAsync(ann, ann.Name, "Ann");
         await TypeAsync(ann, ann.Page.GetByLabel("Password"), "demo");
         await PressAsync(ann, ann.GetButton("Log in"), "Space");
@@ -75,7 +75,7 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : I
         await PressAsync(ann, ann.Send, "Enter");
         await ann.ExpectLastMessageAsync("Ann: hello");
         await PressAsync(ann, ann.GetButton("Log out"), "Space");
-        await ann.Page.WaitForURLAsync("**/login.html");
+        await Expect(ann.Page.GetByLabel("Password")).ToBeVisibleAsync();
     }
 
     /// <summary>Moves the focus to a control with Tab, and presses a key.</summary>
