@@ -74,38 +74,41 @@ public sealed partial class NewProjects(PackageFeed feed) : IAsyncLifetime
         return program.Replace(before, $"{line}\n{before}", StringComparison.Ordinal);
     }
 
-    /// <summary>Returns the C# code of all package READMEs, with one method for each block.</summary>
+    /// <summary>Returns the C# code of all package READMEs, with one method for each block, after their using directives.</summary>
     string CollectReadmeCode()
     {
-        var blocks = PackageFeed.Libraries.SelectMany(library => CSharpBlock().Matches(feed.ReadText(library, "README.md")));
+        string[] blocks = [.. PackageFeed.Libraries.SelectMany(library => CSharpBlock().Matches(feed.ReadText(library, "README.md")))
+            .Select(static block => block.Groups[1].Value)];
+        Assert.True(blocks.Length >= PackageFeed.Libraries.Length, "Each README has at least one block of C# code.");
+        var directives = blocks.SelectMany(static block => UsingDirective().Matches(block)).Select(static directive => directive.Value);
         var methods = blocks.Select(static (block, index) =>
         {
-            var result = block.Groups[1].Value.Contains("await ", StringComparison.Ordinal) ? "async Task" : "void";
-            return $"    {result} Block{index}()\n    {{\n{block.Groups[1].Value}    }}\n";
-        }).ToArray();
-        Assert.True(methods.Length >= PackageFeed.Libraries.Length, "Each README has at least one block of C# code.");
+            var result = block.Contains("await ", StringComparison.Ordinal) ? "async Task" : "void";
+            return $"    {result} Block{index}()\n    {{\n{UsingDirective().Replace(block, "")}    }}\n";
+        });
         return $$"""
-            using Broadcast.Middleware;
-            using Broadcast.Middleware.Testing;
-            using OpenTelemetry;
-            using OpenTelemetry.Metrics;
-            using OpenTelemetry.Trace;
-
+            {{string.Concat(directives.Append("using Broadcast.Middleware;\n").Distinct())}}
             abstract class Readmes(WebApplicationBuilder builder, WebApplication app, string[] args)
             {
             {{string.Concat(methods)}}
             }
 
             // The READMEs use the assertions of a test framework. This class replaces them.
-            static class Assert
+            namespace Xunit
             {
-                public static void Equal(string expected, string actual)
+                static class Assert
                 {
-                    if (expected != actual) throw new InvalidOperationException($"{actual} is not {expected}.");
+                    public static void Equal(string expected, string actual)
+                    {
+                        if (expected != actual) throw new InvalidOperationException($"{actual} is not {expected}.");
+                    }
                 }
             }
             """;
     }
+
+    [GeneratedRegex(@"^using [\w.]+;\n", RegexOptions.Multiline)]
+    private static partial Regex UsingDirective();
 
     [GeneratedRegex("```csharp\n(.*?)```", RegexOptions.Singleline)]
     private static partial Regex CSharpBlock();
