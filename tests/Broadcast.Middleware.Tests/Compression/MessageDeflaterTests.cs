@@ -79,6 +79,17 @@ public sealed class MessageDeflaterTests
     }
 
     [Fact]
+    public void Deflate_DistantRepetition_IsUsedOnlyInLargeWindow()
+    {
+        // The second half repeats the first half at a distance of 4,096 bytes. Random bytes have no nearer repetitions.
+        var half = new byte[4096];
+        new Random(1).NextBytes(half);
+        byte[] payload = [.. half, .. half];
+        Assert.True(Compress(payload, 15).Length < 5000);
+        Assert.False(MessageDeflater.TryDeflate(payload, 9, out _));
+    }
+
+    [Fact]
     public void Deflate_SameMessageAfterAnotherMessage_ReturnsSameBytes()
     {
         var payload = Encoding.UTF8.GetBytes(Deflate.Json(2000));
