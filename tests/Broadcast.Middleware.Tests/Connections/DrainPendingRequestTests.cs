@@ -58,8 +58,10 @@ public sealed class DrainPendingRequestTests
     [Fact]
     public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOtherConnections()
     {
-        await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(6));
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
         await using var client = await JsonClient.OpenAsync(app);
+        var connection = (Connection)app.Registry.Connections.Single();
         await using var other = await JsonClient.OpenAsync(app);
         await JsonClient.SendTextAsync(client, Pay(1));
         await _asked.Task;
@@ -67,6 +69,13 @@ public sealed class DrainPendingRequestTests
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
 
         await JsonClient.EndsAsync(other, 1001);
+        // The server closes a busy connection after three quarters of the timeout.
+        time.Advance(DrainTimeout * 0.7);
+        await Eventually.True(() =>
+        {
+            time.Advance(TimeSpan.FromMilliseconds(1));
+            return connection.Writer.ClosingStatus is not null;
+        });
         Assert.Contains("\"disconnected\"", await JsonClient.ReadAsync(client), StringComparison.Ordinal);
         Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
         _answer.SetResult();

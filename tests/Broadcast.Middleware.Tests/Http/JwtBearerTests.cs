@@ -14,6 +14,8 @@ using Microsoft.IdentityModel.Tokens;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests each way in which a browser can send a token. The file docs/guides/authentication.md describes these ways.</summary>
+/// <remarks>One test listens to all activities of the process. This listener would change the results of other tests.</remarks>
+[Collection(nameof(NotParallelCollection))]
 public sealed class JwtBearerTests
 {
     static readonly SymmetricSecurityKey Key = new(RandomNumberGenerator.GetBytes(32));

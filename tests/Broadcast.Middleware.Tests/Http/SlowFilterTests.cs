@@ -109,11 +109,14 @@ public sealed class SlowFilterTests
     [Fact]
     public async Task Close_DuringShortFilter_IsAnsweredAfterMessage()
     {
-        await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
-        {
-            await Task.Yield();
-            await next(context);
-        }));
+        await using var app = await BroadcastApp.StartAsync(
+            // After one second, the server answers control frames while the filter runs. On this clock, no time passes.
+            builder => builder.Services.AddSingleton<TimeProvider>(new FakeTimeProvider()),
+            app => app.MapBroadcast("/ws").Use(async (context, next) =>
+            {
+                await Task.Yield();
+                await next(context);
+            }));
         for (var i = 0; i < 50; i++)
         {
             await using var client = await RawClient.OpenAsync(app);

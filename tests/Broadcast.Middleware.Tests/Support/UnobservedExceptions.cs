@@ -5,8 +5,8 @@ namespace Broadcast.Middleware.Tests.Support;
 /// <summary>Collects unobserved exceptions of tasks that no code awaits.</summary>
 sealed class UnobservedExceptions : IDisposable
 {
-    // Matches stack frames of the library, but not of the tests.
-    static readonly Regex OfOurs = new(@"at Broadcast\.Middleware\.(?!Tests\.)", RegexOptions.CultureInvariant);
+    // Matches stack frames of the library, but not of the tests and the test kit.
+    static readonly Regex OfOurs = new(@"at Broadcast\.Middleware\.(?!Tests\.|Testing\.)", RegexOptions.CultureInvariant);
 
     readonly List<string> _exceptions = [];
 

@@ -199,7 +199,13 @@ public sealed class HandoverTests
         builder.Logging.ClearProviders();
         builder.Configuration["Kestrel:Endpoints:A:Url"] = "http://127.0.0.1:0";
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Configure(builder.Configuration.GetSection("Kestrel"), reloadOnChange: true));
-        builder.Services.AddBroadcast(static options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
+        builder.Services.AddBroadcast(static options =>
+        {
+            // No timeout must end the connection before the test does.
+            options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            options.CloseTimeout = options.SendTimeout = options.DrainTimeout = TimeSpan.FromSeconds(60);
+        });
+        builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(90));
         await using var app = builder.Build();
         app.Use(requests.RunAsync);
         app.MapBroadcast("/ws");

@@ -12,12 +12,17 @@ public sealed class InlineWriterMemoryTests
         using var loopback = LoopbackConnection.Open(64 * 1024);
         var received = new byte[500];
         Flush(1_000);
-        var before = GC.GetAllocatedBytesForCurrentThread();
 
-        Flush(10_000);
+        // A flush allocates nothing. But the runtime may recompile methods, and the shared array pool may free the buffer of the writer.
+        // So the test allows a small number of bytes, and repeats the measurement.
+        Assert.InRange(Enumerable.Range(0, 5).Min(_ => Measure(10_000)), 0, 10_000);
 
-        // A flush allocates nothing, but the runtime may recompile methods during the test. So the test allows a small number of bytes.
-        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 10_000);
+        long Measure(int count)
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            Flush(count);
+            return GC.GetAllocatedBytesForCurrentThread() - before;
+        }
 
         void Flush(int count)
         {
