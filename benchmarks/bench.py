@@ -1,6 +1,8 @@
 """Runs the measurements. run.sh builds everything and starts this program."""
 
 import argparse
+import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -10,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timezone
 
@@ -88,6 +91,53 @@ class RunningServer:
         self.log.close()
 
 
+class Viewer(threading.Thread):
+    """A client that receives and requests the same data as an open page of the dashboard."""
+
+    REQUESTS = ({"type": "groups", "search": ""}, {"type": "group", "name": ""}, {"type": "nodes"})
+    SECONDS_PER_REFRESH = 5
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.address, self.types, self.error = f"127.0.0.1:{port}/broadcast/ws", [], None
+        self.stopped = threading.Event()
+
+    def run(self):
+        try:
+            asyncio.run(self.view())
+        except Exception as error:
+            self.error = error
+
+    async def view(self):
+        import websockets
+        origin = f"http://{self.address.split('/')[0]}"
+        async with websockets.connect(f"ws://{self.address}", origin=origin) as socket:
+            refreshed = 0
+            while not self.stopped.is_set():
+                if time.monotonic() - refreshed > self.SECONDS_PER_REFRESH:
+                    refreshed = time.monotonic()
+                    for number, request in enumerate(self.REQUESTS):
+                        await socket.send(json.dumps({"id": number, **request}))
+                with contextlib.suppress(asyncio.TimeoutError):
+                    self.types.append(json.loads(await asyncio.wait_for(socket.recv(), 0.5))["type"])
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.join(MAX_START_SECONDS)
+
+    def check(self, seconds):
+        """Fails if the server has not sent about one sample per second and an answer for each request."""
+        if self.error:
+            raise RunFailed(f"The page of the dashboard failed: {self.error}")
+        samples, answers = self.types.count("sample"), sum(self.types.count(request["type"]) for request in self.REQUESTS)
+        if samples < seconds * 0.8 or answers < len(self.REQUESTS) * int(seconds / self.SECONDS_PER_REFRESH):
+            raise RunFailed(f"The page of the dashboard received only {samples} samples and {answers} answers in {seconds:.0f} seconds.")
+
+
 def load(server, *arguments):
     command = ["setpriv", "--pdeathsig", "KILL", str(BUILD / "fanload"), "--port", str(server.port), "--pid", str(server.process.pid), *arguments]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -146,7 +196,12 @@ def run(measurement, configuration, scale):
     with RunningServer(configuration) as server:
         if configuration.warms_up:
             warm_up(server, measurement, configuration)
-        return load(server, *arguments, "--messages", str(messages))
+        if not configuration.has_viewer:
+            return load(server, *arguments, "--messages", str(messages))
+        with Viewer(server.port) as viewer:
+            result = load(server, *arguments, "--messages", str(messages))
+        viewer.check(result["seconds"])
+        return result
 
 
 def output_of(*command):

@@ -68,6 +68,7 @@ class Configuration:
     speed: float | None = None
     full_only: bool = False
     warms_up: bool = True
+    has_viewer: bool = False        # A client has an open page of the dashboard.
 
     @property
     def title(self):
@@ -96,6 +97,7 @@ METRICS = {
     "small_rate": Metric("deliveries/s", "k", lambda r: r["delivered"] / r["seconds"] / 1e3, 0, True),
     "bytes": Metric("payload per second", "GB", lambda r: r["payload_bytes"] / r["seconds"] / 1e9, 2, True),
     "cpu": Metric("CPU per delivery", "µs", per_delivery("server_cpu_seconds", 1e6), 2),
+    "cpu_second": Metric("CPU time per second", "ms", lambda r: r["server_cpu_seconds"] * 1e3 / r["seconds"], 0),
     "wire": Metric("bytes per delivery", "B", per_delivery("wire_bytes"), 0),
     "p50": Metric("p50", "ms", lambda r: r["p50_us"] / 1e3, 2),
     "p99": Metric("p99", "ms", lambda r: r["p99_us"] / 1e3, 2),
@@ -145,6 +147,11 @@ SERVER_OPTIONS = (
     Configuration("open-requests", OURS, "open requests, inline sends", OPEN_REQUESTS),
     Configuration("queued-sends", OURS, "handover, sends of Kestrel", QUEUED_SENDS),
     Configuration("neither", OURS, "open requests, sends of Kestrel", OPEN_REQUESTS + QUEUED_SENDS, full_only=True),
+)
+DEVELOPMENT = {"ASPNETCORE_ENVIRONMENT": "Development"}
+VIEWERS = (
+    Configuration("without-page", OURS, "without a page", environment=DEVELOPMENT, speed=1.0),
+    Configuration("with-page", OURS, "with an open page", environment=DEVELOPMENT, speed=1.0, has_viewer=True),
 )
 DEFAULT_RUNTIME = {"DOTNET_TieredPGO": "1", "DOTNET_TC_CallCountingDelayMs": "100"}
 
@@ -250,6 +257,12 @@ MEASUREMENTS = (
     Measurement(
         "server-options-10000", "Handover and inline sends, 10,000 connections", "10,000 connections, {messages} messages of 120 bytes, one at a time.",
         ("cpu", "small_rate", "p99"), SERVER_OPTIONS, ("--size", "120"), 30, connections=10_000, single=True, full_only=True),
+    Measurement(
+        "dashboard", "Dashboard: 20,000 deliveries per second", "10,000 connections in one group, {messages} messages of 120 bytes, 2 per second.",
+        ("cpu_second", "p99"), VIEWERS, ("--size", "120", "--rate", "2"), 24, connections=10_000, full_only=True),
+    Measurement(
+        "dashboard-idle", "Dashboard: almost idle connections", "10,000 connections in one group, {messages} messages of 120 bytes, one every 5 seconds.",
+        ("cpu_second",), VIEWERS, ("--size", "120", "--rate", "0.2"), 4, connections=10_000, full_only=True),
     Measurement(
         "runtime", "Settings of the runtime",
         "200 connections, {messages} messages of 120 bytes, 64 in flight, immediately after the start of the server.",

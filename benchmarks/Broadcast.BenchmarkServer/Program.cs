@@ -9,6 +9,7 @@ builder.Services.Configure<BroadcastServerOptions>(builder.Configuration.GetSect
 var app = builder.Build();
 app.MapBroadcast("/ws");
 app.MapBroadcast("/rooms/{room}");
+if (app.Environment.IsDevelopment()) app.MapBroadcastDashboard("/broadcast");
 
 // The load generator measures memory, calls this URL, and measures memory again.
 app.MapGet("/collect", () =>
