@@ -63,7 +63,7 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : I
     public async Task Members_OnlyKeyboard_LogsInRenewsSendsAndLogsOut()
     {
         await using var ann = await browser.OpenAsync(new(server.Url, "/members.html"));
-        await Expect(ann.Page.GetByLabel("Password")).ToBeVisibleAsync();
+        await ann.ExpectLoginPageAsync();
         await TypeAsync(ann, ann.Name, "Ann");
         await TypeAsync(ann, ann.Page.GetByLabel("Password"), "demo");
         await PressAsync(ann, ann.GetButton("Log in"), "Space");
