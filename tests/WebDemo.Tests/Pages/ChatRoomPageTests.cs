@@ -78,10 +78,16 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
     public async Task PullThePlug_MessagesMissed_ShowsMissedMessagesAndCount()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/plug");
+        // The page reconnects after three seconds. The test stops the clock of the page until the server has all messages.
+        await ann.Page.Clock.InstallAsync();
         await ann.ConnectAsync();
         await ann.SendAsync("before");
         await ann.ExpectLastMessageAsync("Ann: before");
-        await ann.Page.GetByRole(AriaRole.Button, new() { Name = "Pull the plug" }).ClickAsync();
+        await ann.Page.Clock.PauseAtAsync(DateTime.UtcNow.AddMinutes(1));
+        await ann.Page.RunAndWaitForResponseAsync(
+            () => ann.Page.GetByRole(AriaRole.Button, new() { Name = "Pull the plug" }).ClickAsync(),
+            static response => response.Request.PostData?.Contains("message 5", StringComparison.Ordinal) == true);
+        await ann.Page.Clock.ResumeAsync();
         await Expect(ann.Notes.Filter(new() { HasText = "Recovered 5 missed messages" })).ToHaveCountAsync(1);
         await ann.ExpectLastMessageAsync("Server: message 5 while you were away");
         await Expect(ann.Messages).ToHaveCountAsync(6);

@@ -62,6 +62,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
             await ann.Page.WaitForFunctionAsync("opens => opened === opens", cut + 1);
         }
 
+        await ann.Page.WaitForFunctionAsync("count => received.length > count", Cuts * 100);
         await stop.CancelAsync();
         await publishing;
         await ann.Page.WaitForFunctionAsync("count => received.length >= count", published);

@@ -23,11 +23,26 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
         proxy.Start();
         await using var window = await browser.OpenAsync(proxy.Url);
         var registry = app.Services.GetRequiredService<IConnectionRegistry>();
+        // The test stops the clock of the page. Otherwise, a heartbeat message could arrive too late on a busy machine.
+        await window.Page.Clock.InstallAsync();
+        await window.Page.Clock.PauseAtAsync(DateTime.UtcNow.AddMinutes(1));
 
         await window.Page.EvaluateAsync("""
             async client => {
                 const clients = await import('/clients.js');
-                window.received = [];
+                [window.received, window.heartbeats] = [[], 0];
+                window.WebSocket = class extends WebSocket {
+                    constructor(...parameters) {
+                        super(...parameters);
+                        this.addEventListener('message', ({ data }) => data === 'heartbeat' && heartbeats++);
+                    }
+                };
+                window.EventSource = class extends EventSource {
+                    constructor(url) {
+                        super(url);
+                        this.addEventListener('heartbeat', () => heartbeats++);
+                    }
+                };
                 if (client === 'connect') clients.connect(`ws://${location.host}/ws`, data => received.push(data), { silence: 6000 });
                 else clients.listen('/ws', data => received.push(data), 6000);
             }
@@ -37,10 +52,17 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
         await PublishAsync("before");
         await window.Page.WaitForFunctionAsync("() => received.length === 1");
         // The server sends no other messages, but its heartbeat messages keep the connection open.
-        await window.Page.WaitForTimeoutAsync(7000);
+        for (var round = 1; round <= 3; round++)
+        {
+            var heartbeats = await window.Page.EvaluateAsync<int>("() => heartbeats");
+            await window.Page.WaitForFunctionAsync("count => heartbeats > count", heartbeats);
+            await window.Page.Clock.RunForAsync(5000);
+        }
+
         Assert.Equal(first, registry.Connections.Single().Id);
 
         proxy.DropResponses();
+        await window.Page.Clock.ResumeAsync();
         await WaitAsync(() => registry.GetGroupMembers("/ws").Any(connection => connection.Id != first));
         // On a busy machine, the client can miss heartbeat messages and connect again. It then misses a message.
         var published = new List<string> { "before" };
