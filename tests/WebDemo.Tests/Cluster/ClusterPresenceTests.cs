@@ -28,7 +28,8 @@ public sealed class ClusterPresenceTests
     [Fact]
     public async Task Presence_NodeStops_RemovesMembersOfThatNodeBeforeNodeTimeout()
     {
-        await using var cluster = await TwoNodeCluster.StartAsync();
+        // The maximum of this option.
+        await using var cluster = await TwoNodeCluster.StartAsync("--Broadcast:Redis:NodeTimeout=00:00:15");
         using var watcher = await cluster.One.ConnectAsync("/rooms/rolling/presence");
         using var ann = await cluster.One.ConnectAsync("/rooms/rolling");
         var (annsId, _) = await watcher.NextPresenceChangeAsync(static (_, _) => true);
@@ -40,7 +41,7 @@ public sealed class ClusterPresenceTests
         var stopping = cluster.Two.StopAsync();
         await bob.AssertClosedAsync(WebSocketCloseStatus.EndpointUnavailable);
         await bob.CloseOutputAsync(WebSocketCloseStatus.EndpointUnavailable, null, TestContext.Current.CancellationToken);
-        // NodeTimeout is 12 seconds, so this timeout cannot remove a member within 10 seconds.
+        // A node renews its heartbeat after a third of NodeTimeout. So this timeout cannot remove a member within 10 seconds.
         var removed = await watcher.NextPresenceChangeAsync(static (_, name) => name is null)
             .WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
         Assert.Equal((bobsId, null), removed);

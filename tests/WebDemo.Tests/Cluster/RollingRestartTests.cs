@@ -14,8 +14,8 @@ public sealed class RollingRestartTests : IAsyncLifetime
     // The load balancer resets the transports of clients whose URL contains this query.
     const string UnstableQuery = "?transport=unstable";
 
-    // The default of DrainTimeout. If a stop takes less time, the node has not aborted a connection.
-    static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
+    // If a stop takes less time, the node has not aborted a connection. The shutdown timeout of the host is 30 seconds.
+    static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(25);
 
     // A retry on another connection would be a new request, so the clients do not retry.
     static readonly object NoRetries = new { messageRetryOptions = new { maxRetries = 0 } };
@@ -30,7 +30,7 @@ public sealed class RollingRestartTests : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _redis = new RedisServer();
-        await Task.WhenAll(_nodes.Select(node => node.StartAsync(_redis.NodeSettings).AsTask()));
+        await Task.WhenAll(_nodes.Select(node => StartNodeAsync(node).AsTask()));
         _balancer = new LoadBalancer([.. _nodes.Select(static node => node.Url)]);
         _balancer.Start();
     }
@@ -73,7 +73,7 @@ public sealed class RollingRestartTests : IAsyncLifetime
             Assert.InRange(stop.Elapsed, TimeSpan.Zero, DrainTimeout);
             if (stop.Elapsed > longestStop) longestStop = stop.Elapsed;
             Assert.Equal(WebSocketCloseStatus.EndpointUnavailable, await nodeListeners[number].Completed);
-            await _nodes[number].StartAsync(_redis!.NodeSettings);
+            await StartNodeAsync(_nodes[number]);
             nodeListeners[number] = await ListenToNodeAsync(_nodes[number]);
             await AssertAllReceiveAsync(listeners, publishers);
         }
@@ -109,6 +109,8 @@ public sealed class RollingRestartTests : IAsyncLifetime
              Longest disconnection: {listeners.Max(static listener => listener.LongestDisconnection).TotalMilliseconds:F0} ms.
              """));
     }
+
+    ValueTask StartNodeAsync(DemoServer node) => node.StartAsync([.. _redis!.NodeSettings, $"--Broadcast:DrainTimeout={DrainTimeout}"]);
 
     async Task<StreamListener> ListenAsync(int number)
     {

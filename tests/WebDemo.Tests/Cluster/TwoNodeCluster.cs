@@ -9,11 +9,12 @@ sealed class TwoNodeCluster : IAsyncDisposable
 
     public DemoServer Two { get; } = new();
 
-    public static async Task<TwoNodeCluster> StartAsync()
+    /// <summary>Starts the nodes. Each setting is a command-line argument of both nodes.</summary>
+    public static async Task<TwoNodeCluster> StartAsync(params string[] settings)
     {
         var cluster = new TwoNodeCluster();
-        var settings = cluster._redis.NodeSettings;
-        await Task.WhenAll(cluster.One.StartAsync(settings).AsTask(), cluster.Two.StartAsync(settings).AsTask());
+        string[] all = [.. cluster._redis.NodeSettings, .. settings];
+        await Task.WhenAll(cluster.One.StartAsync(all).AsTask(), cluster.Two.StartAsync(all).AsTask());
         return cluster;
     }
 

@@ -18,7 +18,9 @@ sealed class RedisServer : IDisposable
         var port = _port.Number.ToString(CultureInfo.InvariantCulture);
         string[] arguments = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         _process = Process.Start(new ProcessStartInfo(Program, arguments) { RedirectStandardOutput = true })!;
-        NodeSettings = ["--Broadcast:Redis:Configuration=127.0.0.1:" + port, "--Prices=false"];
+        // On a busy machine, the first connect can take longer than the default timeout of 5 seconds.
+        NodeSettings =
+            ["--Broadcast:Redis:Configuration=127.0.0.1:" + port, "--Broadcast:Redis:PublishTimeout=00:00:20", "--Prices=false"];
     }
 
     /// <summary>The settings of a demo server that is a node of this cluster.</summary>
