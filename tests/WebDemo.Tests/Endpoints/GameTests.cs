@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.WebSockets;
 using System.Runtime.InteropServices;
 using System.Text.Json;
@@ -11,12 +12,12 @@ public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
     public async Task Input_LeftThenRight_MovesOnlyPlayerOfSender()
     {
         using var ann = await ConnectAsync("Ann");
-        var annNumber = JsonSerializer.Deserialize<ushort>(await ann.ReceiveTextAsync());
+        var annNumber = await ReceiveNumberAsync(ann);
         using var ben = await ConnectAsync("Ben");
-        var benNumber = JsonSerializer.Deserialize<ushort>(await ben.ReceiveTextAsync());
-        // The game may still contain the player of another test.
+        var benNumber = await ReceiveNumberAsync(ben);
+        // The game may still contain the player of another test. A player receives its number before the game contains the player.
         var names = await ReceiveNamesAsync(ben);
-        while (!names.ContainsKey(benNumber)) names = await ReceiveNamesAsync(ben);
+        while (!names.ContainsKey(annNumber) || !names.ContainsKey(benNumber)) names = await ReceiveNamesAsync(ben);
         Assert.Equal(("Ann", "Ben"), (names[annNumber], names[benNumber]));
         var before = await ReceiveStateAsync(ben);
 
@@ -51,6 +52,16 @@ public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
         var socket = new ClientWebSocket();
         await socket.ConnectAsync(new UriBuilder(server.GetWebSocketUrl("/game")) { Query = $"name={name}" }.Uri, TestContext.Current.CancellationToken);
         return socket;
+    }
+
+    /// <summary>Returns the number of the player. States and names of the game can arrive before the number.</summary>
+    static async Task<ushort> ReceiveNumberAsync(ClientWebSocket socket)
+    {
+        while (true)
+        {
+            if (await socket.ReceiveMessageAsync() is { Type: WebSocketMessageType.Text, Bytes: var text }
+                && ushort.TryParse(text, CultureInfo.InvariantCulture, out var number)) return number;
+        }
     }
 
     static async Task<Dictionary<ushort, string>> ReceiveNamesAsync(ClientWebSocket socket)
