@@ -8,21 +8,20 @@ namespace WebDemo.Tests;
 /// <param name="chunkBytes">The maximum number of bytes that the proxy relays at once.</param>
 class TcpProxy(Uri server, int chunkBytes = 4096) : IAsyncDisposable
 {
+    readonly ReservedPort _port = new();
     readonly List<ProxyConnection> _connections = [];
     Socket? _listener;
     Task _accepting = Task.CompletedTask;
-    int _port;
 
-    public Uri Url => new($"http://127.0.0.1:{_port}");
+    public Uri Url => new($"http://127.0.0.1:{_port.Number}");
 
-    /// <summary>Starts to accept connections. A second start uses the port of the first start.</summary>
+    /// <summary>Starts to accept connections. Each start uses the same port.</summary>
     public void Start()
     {
         _listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         _listener.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
-        _listener.Bind(new IPEndPoint(IPAddress.Loopback, _port));
+        _listener.Bind(new IPEndPoint(IPAddress.Loopback, _port.Number));
         _listener.Listen();
-        _port = ((IPEndPoint)_listener.LocalEndPoint!).Port;
         _accepting = AcceptAsync(_listener);
     }
 
@@ -41,6 +40,7 @@ class TcpProxy(Uri server, int chunkBytes = 4096) : IAsyncDisposable
         _listener?.Dispose();
         await _accepting;
         ResetConnections();
+        _port.Dispose();
         GC.SuppressFinalize(this);
     }
 
