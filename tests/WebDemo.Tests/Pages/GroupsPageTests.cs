@@ -128,7 +128,7 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
         await ben.ExpectLastMessageAsync("Ann: here too");
         await ben.SendAsync("welcome");
         await Expect(ann.Bubbles).ToHaveTextAsync(["Ben: before", "Ben: meanwhile", "Ann: here too", "Ben: welcome"]);
-        await Expect(ann.Notes.Filter(new() { HasText = "You will not see" })).ToHaveCountAsync(0);
+        await Expect(ann.Notes.Filter(new() { HasText = "will not appear here" })).ToHaveCountAsync(0);
     }
 
     [Fact]
