@@ -10,5 +10,5 @@ public sealed class ClusterContractTests(SharedRedis redis, RedisCluster cluster
         Nodes.Create(await cluster.GetConfigurationAsync(), options => options.Prefix = Prefix);
 
     protected override async Task<ConnectionMultiplexer> ConnectAsync() =>
-        await ConnectionMultiplexer.ConnectAsync(await cluster.GetConfigurationAsync());
+        await RedisServer.ConnectAsync(await cluster.GetConfigurationAsync());
 }

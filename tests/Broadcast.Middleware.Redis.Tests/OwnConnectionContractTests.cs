@@ -22,7 +22,7 @@ public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContrac
     }
 
     protected override Task<ConnectionMultiplexer> ConnectAsync() =>
-        ConnectionMultiplexer.ConnectAsync($"{_redis.Server.Configuration},{Settings}");
+        RedisServer.ConnectAsync($"{_redis.Server.Configuration},{Settings}");
 
     public override async ValueTask DisposeAsync()
     {

@@ -53,7 +53,7 @@ public sealed class CommandCheckTests(SharedRedis redis) : IAsyncLifetime
     public async Task Acl_PermissionIsMissingAndSubscriptionConnectsLate_LogsWarning()
     {
         await ExecuteAsync("SETUSER", _name, "on", ">secret", $"~{_name}:*", $"&{_name}:*", "+@all", "-expire");
-        await using var connection = await ConnectionMultiplexer.ConnectAsync($"{redis.Server.Configuration},user={_name},password=secret,syncTimeout=20000");
+        await using var connection = await RedisServer.ConnectAsync($"{redis.Server.Configuration},user={_name},password=secret");
         var late = LateSubscriber.Wrap(connection);
         var node = _log.StartNode(_nodes, builder => builder.AddRedis(late, options => options.Prefix = _name));
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);

@@ -75,7 +75,7 @@ public sealed partial class StartupChecksTests : RedisTest
         // StackExchange.Redis sends different commands for a timeout with a fraction of a second. So also test a
         // timeout of 14.5 seconds.
         var other = _log.StartNode(
-            Nodes, $"{configuration},syncTimeout=20000", static options => options.NodeTimeout = TimeSpan.FromSeconds(14.5));
+            Nodes, $"{configuration},connectTimeout=60000,syncTimeout=20000", static options => options.NodeTimeout = TimeSpan.FromSeconds(14.5));
         await node.SubscribeAsync(Group, history);
         for (var i = 0; i < 200; i++) await other.PublishAsync(Group, $"{i}", history);
         await node.WaitForMessagesAsync(Group, 200);
@@ -124,7 +124,7 @@ public sealed partial class StartupChecksTests : RedisTest
     async Task<TestNode> StartNodeAsync(string configuration, Action<RedisBackplaneOptions>? configure = null)
     {
         // The checks run once. On a busy machine, Redis can need longer than the default timeout of the backplane.
-        var node = _log.StartNode(Nodes, $"{configuration},syncTimeout=20000", configure);
+        var node = _log.StartNode(Nodes, $"{configuration},connectTimeout=60000,syncTimeout=20000", configure);
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         return node;
     }

@@ -143,7 +143,8 @@ public sealed class RedisConnectionTests : RedisTest
     {
         await Redis.StartAsync();
         static void WaitLong(RedisBackplaneOptions options) => options.PublishTimeout = TimeSpan.FromHours(1);
-        await using var connection = await ConnectionMultiplexer.ConnectAsync(Redis.Configuration);
+        // The other timeouts keep their defaults, because Redis answers nothing while it is suspended.
+        await using var connection = await ConnectionMultiplexer.ConnectAsync($"{Redis.Configuration},connectTimeout=60000");
         var node = new TestNode(usesOwnConnection
             ? Nodes.Create(connection, WaitLong)
             : Nodes.Create(Redis.Configuration, WaitLong));

@@ -39,7 +39,7 @@ public sealed class RedisBroadcastBuilderExtensionsTests(SharedRedis redis)
     [Fact]
     public async Task AddRedis_ConnectionDelegateThrowsTwice_RetriesAndKeepsConnectionOpen()
     {
-        await using var connection = await ConnectionMultiplexer.ConnectAsync(redis.Server.Configuration);
+        await using var connection = await RedisServer.ConnectAsync(redis.Server.Configuration);
         var attempts = 0;
         var services = new ServiceCollection();
         services.AddLogging();

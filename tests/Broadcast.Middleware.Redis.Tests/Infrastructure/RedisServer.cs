@@ -134,11 +134,14 @@ sealed class RedisServer : IAsyncDisposable
     public Task ResumeAsync() => SendSignalAsync("-CONT");
 
     /// <summary>Creates a connection that only the test uses.</summary>
-    public Task<ConnectionMultiplexer> ConnectAsync() =>
-        ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true,connectTimeout=60000,syncTimeout=60000,asyncTimeout=60000");
+    public Task<ConnectionMultiplexer> ConnectAsync() => ConnectAsync($"{Configuration},allowAdmin=true");
+
+    /// <summary>Creates a connection. On a busy machine, the default timeouts of 5 seconds are too short.</summary>
+    public static Task<ConnectionMultiplexer> ConnectAsync(string configuration) =>
+        ConnectionMultiplexer.ConnectAsync($"{configuration},connectTimeout=60000,syncTimeout=60000,asyncTimeout=60000");
 
     /// <summary>Returns the number of executions of a command, including executions inside scripts.</summary>
-    /// <param name="connection">A connection from <see cref="ConnectAsync"/>.</param>
+    /// <param name="connection">A connection from <see cref="ConnectAsync()"/>.</param>
     /// <param name="command">The command in lower case.</param>
     public static async Task<long> GetCallCountAsync(ConnectionMultiplexer connection, string command)
     {

@@ -15,8 +15,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
     [Fact]
     public async Task GroupKeys_WithAnyName_AreInOneSlot()
     {
-        await using var connection =
-            await ConnectionMultiplexer.ConnectAsync(await cluster.GetConfigurationAsync());
+        await using var connection = await RedisServer.ConnectAsync(await cluster.GetConfigurationAsync());
         var random = new Random(1);
         const string Letters = "{}{}%:ab \0\u0001\ud83d\udf89ä";
         var slots = new HashSet<int>();
@@ -43,7 +42,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
         var configuration = await cluster.GetConfigurationAsync();
         var (publisher, subscriber) = (StartNode(), StartNode());
         await subscriber.SubscribeAsync(Group);
-        await using var connection = await ConnectionMultiplexer.ConnectAsync($"{configuration},allowAdmin=true");
+        await using var connection = await RedisServer.ConnectAsync($"{configuration},allowAdmin=true");
         var database = connection.GetDatabase();
         var state = new KeySpace("moved", "", 0, []).ForGroup(Group).State;
         var slot = connection.GetHashSlot(state);
