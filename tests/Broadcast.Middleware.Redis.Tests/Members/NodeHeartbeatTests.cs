@@ -151,6 +151,8 @@ public sealed class NodeHeartbeatTests : RedisTest
         }
 
         await WriteAsync("/marker");
+        // The startup checks also call HSET.
+        foreach (var started in new[] { node, observer }) await started.StartupChecks.WaitAsync(TestNode.Patience, Token);
         var before = await RedisServer.GetCallCountAsync(connection, "hset");
         const int Rounds = 3;
         for (var round = 1; round <= Rounds; round++)

@@ -51,6 +51,8 @@ public sealed class KeySpaceTests(SharedRedis redis) : IAsyncDisposable
         const int Database = 5;
         var node = new TestNode(_nodes.Create(
             $"{redis.Server.Configuration},defaultDatabase={Database}", options => options.Prefix = _prefix));
+        // The startup checks also write keys.
+        await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         await node.SubscribeAsync(Group, new() { HistoryMessages = 10 });
         await node.PublishAsync(Group, "1", new() { HistoryMessages = 10 });
         node.Backplane.SetMember(Group, "m", default);
