@@ -72,7 +72,8 @@ static class Scripts
     /// </para>
     /// <para>
     /// Transient messages go only to the channel. If the batch has no other message, the group keeps its offset and its
-    /// tag. If Redis has no state of the group, no node subscribes to the group, so the script publishes nothing.
+    /// tag. On the channel, such a batch has the node and the number of the batch in the place of the tag. If Redis has
+    /// no state of the group, no node subscribes to the group, so the script publishes nothing.
     /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>
@@ -111,7 +112,7 @@ static class Scripts
           local result = ARGV[4] .. ' ' .. epoch .. ' ' .. state[2] .. ' ' .. at .. ' ' .. before
           redis.call('HSET', KEYS[1], ARGV[3], result)
           removeOldNodes(now)
-          local header = epoch .. ' ' .. state[2] .. ' 0 ' .. before .. ' ' .. before
+          local header = epoch .. ' ' .. state[2] .. ' 0 ' .. before .. ' ' .. ARGV[3] .. '-' .. ARGV[4]
           redis.call('PUBLISH', ARGV[2], header .. '\n' .. body)
           return {epoch, state[2], before}
         end

@@ -75,6 +75,7 @@ sealed class AppNode : IAsyncDisposable
         options.MaxBacklogBytes = 1 << 28;
         options.SendTimeout = Timeout.InfiniteTimeSpan;
         options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
+        options.CloseTimeout = TimeSpan.FromMinutes(5);
         options.DrainTimeout = TimeSpan.Zero;
     }
 

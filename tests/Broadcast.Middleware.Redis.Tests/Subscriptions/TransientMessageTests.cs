@@ -1,5 +1,7 @@
+using System.Collections.Concurrent;
 using Broadcast.Middleware.Redis.Storage;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
 
@@ -68,6 +70,31 @@ public sealed class TransientMessageTests : RedisTest
         await publisher.PublishAsync(Group, "1");
         await subscriber.WaitForMessagesAsync(Group, 2);
         Assert.Equal("once", subscriber.GetReceivedTransient(Group).Single().Text);
+    }
+
+    /// <summary>A connection that has subscribed on two servers of a Redis Cluster receives each batch twice.</summary>
+    [Fact]
+    public async Task Channel_BatchArrivesTwice_DeliversTransientMessagesOnce()
+    {
+        var (publisher, other, subscriber) = (StartNode(), StartNode(), StartNode());
+        await subscriber.SubscribeAsync(Group);
+        await using var connection = await Redis.ConnectAsync();
+        var (channel, batches) = (RedisChannel.Literal(Keys.FullChannel), new ConcurrentQueue<RedisValue>());
+        await connection.GetSubscriber().SubscribeAsync(channel, (_, batch) => batches.Enqueue(batch));
+
+        // The order is: a transient message of each node, a stored message, and again a transient message of each node.
+        await publisher.PublishTransientAsync(Group, "1");
+        await other.PublishTransientAsync(Group, "2");
+        await publisher.PublishAsync(Group, "stored");
+        await publisher.PublishTransientAsync(Group, "3");
+        await other.PublishTransientAsync(Group, "4");
+        await TestNode.EventuallyAsync(() => new(batches.Count == 5), "The channel receives the batches.");
+        foreach (var batch in batches.ToArray()) await connection.GetSubscriber().PublishAsync(channel, batch);
+        await publisher.PublishTransientAsync(Group, "last");
+
+        await TestNode.EventuallyAsync(() => new(subscriber.GetReceivedTransient(Group) is [.., (_, _, "last")]), "All messages arrive.");
+        Assert.Equal(["1", "2", "3", "4", "last"], subscriber.GetReceivedTransient(Group).Select(static received => received.Text));
+        Assert.Equal(["stored"], subscriber.GetReceivedTexts(Group));
     }
 
     [Fact]
