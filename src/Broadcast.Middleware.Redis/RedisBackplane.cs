@@ -24,6 +24,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     readonly string _prefix;
     readonly TimeProvider _time;
     readonly RedisConnection _connection;
+    readonly OutageCheck _outages;
+    readonly TimeSpan _publishTimeout;
     readonly Outbox _outbox;
     readonly MemberDirectory _members;
     readonly CommandCheck _commandCheck;
@@ -52,23 +54,24 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         bool ownsMultiplexer, TimeProvider time, IMeterFactory meters, ILogger logger)
     {
         _prefix = options.Prefix;
+        _publishTimeout = options.PublishTimeout;
         _time = time;
         _logger = new(logger);
         _metrics = new(meters, name, () => _outbox?.Bytes ?? 0);
         _connection = new(
             connect, ownsMultiplexer, multiplexer => CreateKeySpace(multiplexer, options.Prefix, name), time, _logger);
         var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
-        var outages = new OutageCheck(_connection, options.WhenUnreachable);
+        _outages = new(_connection, options.WhenUnreachable);
         var retries = options.WhenUnreachable != WhenUnreachable.Fail;
         var publisher = new BatchPublisher(
             _connection, _node, repairWindow, options.PublishTimeout, retries, _metrics,
             (group, epoch, last, tag) => _subscriptions?.OnAcknowledged(group, epoch, last, tag));
-        _outbox = new(publisher, options.PublishTimeout, options.MaxOutboxBytes, outages, time, _metrics);
+        _outbox = new(publisher, options.PublishTimeout, options.MaxOutboxBytes, _outages, time, _metrics);
         var localMembers = new LocalMembers();
         _heartbeat = new(_connection, options.NodeTimeout, options.PublishTimeout, time, _logger);
         _memberWriter = new(_connection, localMembers, _heartbeat, options.PublishTimeout, time, _logger);
         _heartbeat.NameConfirmed += _memberWriter.RewriteAllSoon;
-        _members = new(_connection, localMembers, _heartbeat, _memberWriter, outages, options.PublishTimeout);
+        _members = new(_connection, localMembers, _heartbeat, _memberWriter, _outages, options.PublishTimeout);
         _commandCheck = new(_connection);
         _createSubscriptions = receiver => new(
             _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
@@ -151,6 +154,20 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var position = await _outbox.PublishAsync(
             group, message, isTransient: false, once, history, key, cancellationToken);
         return (position, once.IsDuplicate);
+    }
+
+    public async ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(group);
+        ArgumentException.ThrowIfNullOrEmpty(id);
+        cancellationToken.ThrowIfCancellationRequested();
+        var deadline = _connection.GetDeadline(_publishTimeout);
+        if (await _outages.FindAsync(group, deadline, cancellationToken) is { } outage) throw outage;
+        var keys = (await _connection.GetKeySpaceAsync(deadline, cancellationToken)).ForGroup(group);
+        // A replica may not have the newest IDs yet, so only a master may answer.
+        return await _connection.ExecuteAsync(
+            multiplexer => multiplexer.GetDatabase().KeyExistsAsync(keys.MessageId(id), CommandFlags.DemandMaster),
+            deadline, cancellationToken: cancellationToken);
     }
 
     public async ValueTask PublishTransientAsync(

@@ -88,6 +88,45 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
+    public async Task IsPublished_OnAnyNode_IsTrueOnlyForPublishedIds()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("asked"));
+        await nodes[0].PublishAsync(group, "without an ID");
+        foreach (var node in nodes) Assert.False(await node.IsPublishedAsync(group, "i d"));
+        // The query does not store the ID.
+        var (position, isDuplicate) = await nodes[0].PublishOnceAsync(group, "i d", "1");
+        Assert.False(isDuplicate);
+        foreach (var node in nodes)
+        {
+            Assert.True(await node.IsPublishedAsync(group, "i d"));
+            Assert.Equal((position, true), await node.PublishOnceAsync(group, "i d", "again"));
+            // An ID with another spelling is another ID, and each group has its own IDs.
+            foreach (var id in (string[])["I D", "i d ", "id", "i", "i%d", "\ud800", "{x}", new('x', 128)]) Assert.False(await node.IsPublishedAsync(group, id));
+            Assert.False(await node.IsPublishedAsync(Name("never asked"), "i d"));
+        }
+
+        foreach (var id in (string[])["i%d", "\ud800", new('x', 128)])
+        {
+            await nodes[1].PublishOnceAsync(group, id, "2");
+            Assert.True(await nodes[0].IsPublishedAsync(group, id));
+        }
+
+        Assert.False(await nodes[0].IsPublishedAsync(group, "\ud801"));
+    }
+
+    [Fact]
+    public async Task IsPublished_AfterWindow_IsFalse()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("asked after window"));
+        await nodes[0].PublishOnceAsync(group, "short", "1", TimeSpan.FromMilliseconds(50));
+        await nodes[0].PublishOnceAsync(group, "long", "2");
+        await EventuallyAsync(async () => !await nodes[1].IsPublishedAsync(group, "short"), "The ID expires.");
+        Assert.True(await nodes[1].IsPublishedAsync(group, "long"));
+        Assert.False((await nodes[1].PublishOnceAsync(group, "short", "3")).IsDuplicate);
+        Assert.True(await nodes[0].IsPublishedAsync(group, "short"));
+    }
+
+    [Fact]
     public async Task PublishOnce_SameIdConcurrently_PublishesOneMessagePerId()
     {
         var (nodes, group) = (await NodesAsync(2), Name("once at a time"));
@@ -163,6 +202,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         await IsRefusedAsync(PublishAsync(new('x', 3_000), "a"), nameof(GroupOptions.MaxRetainedBytes));
         Assert.Equal([(3, "a2"), (4, "b2")], await RetainedAsync(nodes[0], group, limits, 4));
         // The backplane does not remember the message ID of a refused publish.
+        Assert.False(await nodes[1].IsPublishedAsync(group, "id"));
         await nodes[0].PublishAsync(group, "a removed", limits, new("a", true));
         Assert.False((await nodes[0].PublishOnceAsync(group, "id", "c3", null, limits, new("c", false))).IsDuplicate);
         Assert.Equal([(4, "b2"), (6, "c3")], await RetainedAsync(nodes[0], group, limits, 6));
@@ -694,6 +734,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.PublishAsync(Name("a"), "no"u8.ToArray(), null, null, cancelled).AsTask());
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.SubscribeAsync(Name("a"), null, cancelled).AsTask());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.IsPublishedAsync(Name("a"), "id", cancelled).AsTask());
         // A second attempt with another token succeeds.
         var start = await nodes[0].SubscribeAsync(Name("a"));
         Assert.Equal(0, start.Position.Offset);

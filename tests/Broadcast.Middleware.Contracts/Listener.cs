@@ -20,6 +20,9 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         backplane.PublishOnceAsync(
             group, id, window ?? TimeSpan.FromMinutes(10), Encoding.UTF8.GetBytes(text), history, key, TestContext.Current.CancellationToken);
 
+    public ValueTask<bool> IsPublishedAsync(string group, string id) =>
+        backplane.IsPublishedAsync(group, id, TestContext.Current.CancellationToken);
+
     public ValueTask PublishTransientAsync(string group, string text) =>
         backplane.PublishTransientAsync(group, Encoding.UTF8.GetBytes(text), TestContext.Current.CancellationToken);
 

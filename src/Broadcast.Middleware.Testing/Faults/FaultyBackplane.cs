@@ -21,7 +21,7 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     IBackplaneReceiver? _receiver;
 
     /// <summary>
-    /// False if this node cannot reach the cluster. Every publish, subscription and member query then throws a
+    /// False if this node cannot reach the cluster. Every publish, subscription and query then throws a
     /// <see cref="BackplaneException"/>, and no message of another node arrives. Default: true.
     /// </summary>
     /// <remarks>
@@ -43,7 +43,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
 
     /// <summary>
     /// The only group that the node cannot reach. Calls that publish to this group or subscribe to this group fail.
-    /// Calls about members succeed. The empty string is the group of all connections. Null for no group. Default: null.
+    /// Queries and calls about members succeed. The empty string is the group of all connections. Null for no group.
+    /// Default: null.
     /// </summary>
     public string? UnreachableGroup
     {
@@ -53,7 +54,7 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
 
     /// <summary>
     /// Simulates a crash of this node. The cluster removes the members of the node. Every later publish, subscription
-    /// and member query fails. <see cref="BroadcastTestHost.KillAsync"/> calls this method.
+    /// and query fails. <see cref="BroadcastTestHost.KillAsync"/> calls this method.
     /// </summary>
     public void Lose()
     {
@@ -99,6 +100,13 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
         var publishing = _backplane.PublishOnceAsync(group, id, window, message, history, key, cancellationToken);
         await Task.Yield();
         return await publishing.ConfigureAwait(false);
+    }
+
+    /// <inheritdoc />
+    public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken = default)
+    {
+        ThrowIfUnreachable(null);
+        return _backplane.IsPublishedAsync(group, id, cancellationToken);
     }
 
     /// <inheritdoc />

@@ -97,6 +97,16 @@ public interface IBackplane
         CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Returns true if <see cref="PublishOnceAsync"/> would report a duplicate: any node has published a message with
+    /// this ID to the group within the window. The call publishes nothing and does not store the ID.
+    /// </summary>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="id">The ID: 1 to 128 characters.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <exception cref="BackplaneException">The call did not succeed in time.</exception>
+    ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Delivers a message to every subscribed node, including this node, but does not number or store the message. Each
     /// node receives the message after all messages that earlier calls on this node have published to the group.
     /// </summary>

@@ -246,6 +246,13 @@ public sealed class InMemoryCluster
                 group, channel => channel.PublishOnce(cluster._ids, id, window, message, history, key)));
         }
 
+        public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            // Under the lock of the group, no publish holds a claim that the publish may still release.
+            return new(cluster.With(group, _ => cluster._ids.Contains(RecipientsKind.Group, group, id)));
+        }
+
         public ValueTask PublishTransientAsync(
             string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
         {

@@ -55,6 +55,16 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         }
     }
 
+    /// <summary>Returns true if an earlier publish has the same ID and the same recipients.</summary>
+    public bool Contains(RecipientsKind kind, string name, string id)
+    {
+        lock (_gate)
+        {
+            return _entries is not null && _entries.TryGetValue(new(kind, name, id), out var claim)
+                && claim.Value.Entry.Expires > time.GetTimestamp();
+        }
+    }
+
     /// <summary>
     /// Removes the claim of <see cref="TryClaim"/>, because the publish has failed and had no effect. This method has
     /// no effect if the claim has expired and another publish has claimed the ID.

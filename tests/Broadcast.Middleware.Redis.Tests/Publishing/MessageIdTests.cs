@@ -51,9 +51,43 @@ public sealed class MessageIdTests : RedisTest
     {
         var node = StartNode();
         Assert.False((await node.PublishOnceAsync(Group, "id", "lost")).IsDuplicate);
+        Assert.True(await node.Backplane.IsPublishedAsync(Group, "id", Token));
         await using var connection = await Redis.ConnectAsync();
         Assert.True(await connection.GetDatabase().KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index, Keys.MessageId("id")]) == 4);
+        Assert.False(await node.Backplane.IsPublishedAsync(Group, "id", Token));
         Assert.False((await node.PublishOnceAsync(Group, "id", "again")).IsDuplicate);
+    }
+
+    /// <summary>The window can be longer than the lifetime of the group.</summary>
+    [Fact]
+    public async Task PublishOnce_OnlyGroupExpired_IsDuplicate()
+    {
+        var node = StartNode();
+        var (position, _) = await node.PublishOnceAsync(Group, "id", "once");
+        await using var connection = await Redis.ConnectAsync();
+        Assert.True(await connection.GetDatabase().KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index]) == 3);
+        Assert.True(await node.Backplane.IsPublishedAsync(Group, "id", Token));
+        Assert.Equal((position, true), await node.PublishOnceAsync(Group, "id", "again"));
+    }
+
+    [Theory]
+    [InlineData(WhenUnreachable.Wait)]
+    [InlineData(WhenUnreachable.Fail)]
+    [InlineData(WhenUnreachable.Local)]
+    public async Task IsPublished_RedisIsDown_ThrowsBackplaneException(WhenUnreachable whenUnreachable)
+    {
+        var proxy = CreateProxy();
+        var node = StartNode(proxy.Configuration, options =>
+        {
+            options.PublishTimeout = TimeSpan.FromMilliseconds(500);
+            options.WhenUnreachable = whenUnreachable;
+        });
+        await TestNode.EventuallyAsync(
+            async () => await TestNode.TryAsync(() => node.Backplane.IsPublishedAsync(Group, "id", Token).AsTask()), "The node is connected.");
+        proxy.Close();
+        await TestNode.EventuallyAsync(() => new(!node.Backplane.IsReachable), "The node has lost the connection.");
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => node.Backplane.IsPublishedAsync(Group, "id", Token).AsTask());
+        Assert.Equal(whenUnreachable == WhenUnreachable.Local, error.DeliverLocally);
     }
 
     [Fact]

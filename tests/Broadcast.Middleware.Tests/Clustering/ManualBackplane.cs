@@ -86,6 +86,12 @@ sealed class ManualBackplane : IBackplane
         string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken) =>
         (await PublishAsync(group, message, history, key, cancellationToken), false);
 
+    public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+    {
+        ThrowIfFailing(nameof(IsPublishedAsync));
+        return default;
+    }
+
     public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         ThrowIfFailing(nameof(PublishAsync));

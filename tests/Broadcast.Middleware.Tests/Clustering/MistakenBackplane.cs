@@ -61,6 +61,14 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         return result;
     }
 
+    public async ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.HidesPublishedIds) return false;
+        if (mistake == BackplaneMistake.ClaimsQueriedIds) return (await inner.PublishOnceAsync(MapName(group), id, TimeSpan.FromMinutes(1), default, null, null, cancellationToken)).IsDuplicate;
+        if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
+        return await inner.IsPublishedAsync(MapName(group), mistake == BackplaneMistake.TrimsQueriedIds ? id.Trim() : id, cancellationToken);
+    }
+
     public async ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.LosesTransientMessages && Interlocked.Increment(ref _count) % 7 == 0) return;
