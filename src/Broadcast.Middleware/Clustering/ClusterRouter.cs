@@ -168,6 +168,15 @@ sealed class ClusterRouter(
     async ValueTask<PublishResult> SendToConnectionsAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
+        // A device of a user can move to a node that does not know the ID, so the cluster also stores the ID. A
+        // connection never moves to another node, so the memory of its node is sufficient.
+        var userMessageId = recipients.Kind == RecipientsKind.User ? message.Id : null;
+        if (userMessageId is not null
+            && await remote.HasMessageIdAsync(recipients.Name!, userMessageId, cancellationToken))
+        {
+            return new(null, 0) { RemoteNodes = 0, IsDuplicate = true };
+        }
+
         PublishedIds.Entry? entry = null;
         var result = message.Id is { } id
             ? local.SendToConnectionsOnce(id, message, recipients, out entry)
@@ -185,6 +194,12 @@ sealed class ClusterRouter(
             var bytes = Encode(message, recipients);
             var nodes = await remote.SendAsync(recipients, bytes, message.IsTransient, cancellationToken);
             OnPublished();
+            if (userMessageId is not null)
+            {
+                await remote.StoreMessageIdAsync(
+                    recipients.Name!, userMessageId, local.IdWindow, cancellationToken);
+            }
+
             entry?.Complete(null);
             // A repeated publish also sends the message, because the earlier publish may not have reached all nodes.
             // Each node drops a message that the node has already received.

@@ -11,7 +11,8 @@ namespace Broadcast.Middleware.Clustering;
 /// <summary>
 /// Sends messages and requests to the connections of other nodes, and announces the connections of this node to the
 /// cluster. Each node has an inbox: a group of the cluster to which no other node subscribes. Internal groups of the
-/// cluster list the node of each connection and the connections of each user.
+/// cluster list the node of each connection and the connections of each user. The internal group of a user also
+/// contains the IDs of messages to this user.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="time">The time provider.</param>
@@ -136,6 +137,25 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
 
         static bool IsForThisNode(Task send) =>
             send.Exception?.InnerException is BackplaneException { DeliverLocally: true };
+    }
+
+    /// <summary>
+    /// Returns true if a publish to a user with this message ID has reached all nodes: see
+    /// <see cref="StoreMessageIdAsync"/>.
+    /// </summary>
+    public ValueTask<bool> HasMessageIdAsync(string userId, string id, CancellationToken cancellationToken) =>
+        backplane.IsPublishedAsync(UserGroup(userId), id, cancellationToken);
+
+    /// <summary>
+    /// Stores the ID of a message to a user in the cluster. The caller must first send the message to all nodes.
+    /// Otherwise, a repeated publish would not reach the remaining nodes after a failure.
+    /// </summary>
+    public async ValueTask StoreMessageIdAsync(
+        string userId, string id, TimeSpan window, CancellationToken cancellationToken)
+    {
+        // No node subscribes to this group, so no node receives the empty message.
+        await backplane.PublishOnceAsync(
+            UserGroup(userId), id, window, default, null, cancellationToken: cancellationToken);
     }
 
     public async ValueTask<bool> CloseAsync(

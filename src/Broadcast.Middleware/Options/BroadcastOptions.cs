@@ -167,8 +167,8 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The maximum number of message IDs that this node remembers. Above this limit, the node forgets the oldest ID. A
-    /// backplane may remember the IDs of messages to groups instead: the Redis backplane does not limit the number of
-    /// these IDs. Default: 100,000. Range: 1 to 10,000,000.
+    /// backplane may also remember the IDs of messages to groups and users: the Redis backplane does not limit the
+    /// number of these IDs. Default: 100,000. Range: 1 to 10,000,000.
     /// </summary>
     public int MaxMessageIds { get; set; } = 100_000;
 

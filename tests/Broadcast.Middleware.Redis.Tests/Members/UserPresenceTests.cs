@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using System.Security.Claims;
+using System.Text;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -10,7 +11,7 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Redis.Tests.Members;
 
 /// <summary>
-/// Tests the list of users in a cluster of apps, and the refresh of a user's authentication from another app.
+/// Tests the list of users in a cluster of apps, and messages and refreshes of a user from another app.
 /// </summary>
 public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
 {
@@ -111,6 +112,42 @@ public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
         Assert.Equal(WebSocketCloseStatus.PolicyViolation, closed.CloseStatus);
     }
 
+    [Fact]
+    public async Task MessageWithId_DeviceMovesBeforeRepeatedPublish_ReachesUserOnce()
+    {
+        var (one, two) = (await StartAsync(), await StartAsync());
+        var (three, four) = (await StartAsync(), await StartAsync());
+        using (var device = await ConnectAsync(two, "ann"))
+        {
+            await UntilListedAsync(two);
+            Assert.Equal(new PublishResult(null, 0) { RemoteNodes = 1 }, await PublishAsync(one, "once"));
+            Assert.Equal("once", await ReceiveAsync(device));
+            await CloseAsync(device);
+        }
+
+        using var moved = await ConnectAsync(three, "ann");
+        await UntilListedAsync(three);
+        foreach (var node in (WebApplication[])[four, three, two, one])
+            Assert.Equal(new PublishResult(null, 0) { RemoteNodes = 0, IsDuplicate = true }, await PublishAsync(node, "again"));
+        await four.Services.GetRequiredService<IBroadcaster>().PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        Assert.Equal("end", await ReceiveAsync(moved));
+
+        ValueTask<PublishResult> PublishAsync(WebApplication node, string text) => node.Services.GetRequiredService<IBroadcaster>()
+            .PublishAsync(Message.FromText(text) with { Id = "id" }, Recipients.User("ann"), Token);
+
+        // A node lists its own connection at once. The other nodes list the connection after a write to Redis.
+        async Task UntilListedAsync(WebApplication node)
+        {
+            await TestNode.EventuallyAsync(
+                () => new(node.Services.GetRequiredService<IConnectionRegistry>().GetUserConnections("ann").Any()), "The node has the connection.");
+            var id = node.Services.GetRequiredService<IConnectionRegistry>().GetUserConnections("ann").Single().Id;
+            await TestNode.EventuallyAsync(
+                async () => (await one.Services.GetRequiredService<IBackplane>().GetMembersAsync("\u0001user:ann", Token))
+                    .Select(static member => member.Name).SequenceEqual([id]),
+                "The cluster lists only this connection.");
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         foreach (var app in _apps) await app.DisposeAsync();
@@ -130,6 +167,13 @@ public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
 
     static Task<WebSocket> ConnectAsync(WebApplication app, string user) =>
         app.GetTestServer().CreateWebSocketClient().ConnectAsync(new Uri($"ws://localhost{Room}?user={user}"), Token);
+
+    static async Task<string> ReceiveAsync(WebSocket client)
+    {
+        var buffer = new byte[100];
+        var received = await client.ReceiveAsync(buffer, Token).WaitAsync(TestNode.Patience, Token);
+        return Encoding.UTF8.GetString(buffer, 0, received.Count);
+    }
 
     static Task CloseAsync(WebSocket client) =>
         client.CloseAsync(WebSocketCloseStatus.NormalClosure, null, Token).WaitAsync(TestNode.Patience, Token);

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
@@ -378,12 +379,179 @@ public sealed class MessageIdTests
         Assert.Equal("end", (await ann.ReadFrameAsync()).Text);
     }
 
-    Task<BroadcastApp> StartNodeAsync(Func<IBackplane, IBackplane>? wrap = null) => BroadcastApp.StartAsync(builder =>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task FourNodes_DeviceMovesBeforeRepeatedPublish_IsDuplicateOnEachNode(bool isDeviceOnPublisher)
     {
-        TestUsers.Add(builder);
-        var node = _cluster.CreateNode();
-        builder.Services.AddBroadcast().AddBackplane(_ => wrap?.Invoke(node) ?? node);
-    });
+        await using var one = await StartNodeAsync();
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        await using var four = await StartNodeAsync();
+        await using (var device = await RawClient.OpenAsync(two, TestUsers.As("ann")))
+        {
+            await FindInboxesAsync("ann", two);
+            var first = await PublishAsync(isDeviceOnPublisher ? two : one, "once");
+            Assert.Equal(isDeviceOnPublisher ? new(null, 1) { RemoteNodes = 0 } : new PublishResult(null, 0) { RemoteNodes = 1 }, first);
+            Assert.Equal("once", (await device.ReadFrameAsync()).Text);
+            await device.LeaveAsync();
+        }
+
+        await using var moved = await RawClient.OpenAsync(three, TestUsers.As("ann"));
+        await FindInboxesAsync("ann", three);
+        foreach (var node in (BroadcastApp[])[four, three, two, one])
+            Assert.Equal(new PublishResult(null, 0) { RemoteNodes = 0, IsDuplicate = true }, await PublishAsync(node, "again"));
+        Assert.Equal(1, (await four.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token)).RemoteNodes);
+        Assert.Equal("end", (await moved.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(BroadcastApp node, string text) => node.Broadcaster.PublishAsync(WithId("id", text), Recipients.User("ann"), Token);
+    }
+
+    [Fact]
+    public async Task FourNodes_SendToOneNodeFails_RetryOnOtherNodeReachesRemainingDeviceOnce()
+    {
+        FaultyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FaultyBackplane(backplane));
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        await using var four = await StartNodeAsync();
+        await using var device = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        await using var missed = await RawClient.OpenAsync(three, TestUsers.As("ann"));
+        flaky!.UnreachableGroup = (await FindInboxesAsync("ann", two, three))[1];
+        await Assert.ThrowsAsync<BackplaneException>(async () => await PublishAsync(one));
+        Assert.Equal("once", (await device.ReadFrameAsync()).Text);
+        flaky.UnreachableGroup = null;
+        Assert.Equal(new PublishResult(null, 0) { RemoteNodes = 2 }, await PublishAsync(four));
+        foreach (var node in (BroadcastApp[])[one, two, three, four]) Assert.True((await PublishAsync(node)).IsDuplicate);
+        await one.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        Assert.Equal("end", (await device.ReadFrameAsync()).Text);
+        Assert.Equal("once", (await missed.ReadFrameAsync()).Text);
+        Assert.Equal("end", (await missed.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(BroadcastApp node) => node.Broadcaster.PublishAsync(WithId("id", "once"), Recipients.User("ann"), Token);
+    }
+
+    /// <summary>The message reaches all devices, but then the node cannot store the ID in the cluster.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ThreeNodes_StoreOfIdFails_PublishThrowsAndRetryReachesNoDeviceTwice(bool isRetryOnOtherNode)
+    {
+        FaultyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FaultyBackplane(backplane));
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        await using var local = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await using var remote = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        await FindInboxesAsync("ann", one, two);
+        flaky!.UnreachableGroup = "\u0001user:ann";
+        await Assert.ThrowsAsync<BackplaneException>(async () => await PublishAsync(one));
+        foreach (var client in (RawClient[])[local, remote]) Assert.Equal("once", (await client.ReadFrameAsync()).Text);
+        flaky.UnreachableGroup = null;
+        // The cluster does not know the ID, so the retry sends the message. The nodes of the devices drop it.
+        Assert.Equal(
+            new PublishResult(null, 0) { RemoteNodes = isRetryOnOtherNode ? 2 : 1 }, await PublishAsync(isRetryOnOtherNode ? three : one));
+        foreach (var node in (BroadcastApp[])[one, two, three]) Assert.True((await PublishAsync(node)).IsDuplicate);
+        await three.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        foreach (var client in (RawClient[])[local, remote]) Assert.Equal("end", (await client.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(BroadcastApp node) => node.Broadcaster.PublishAsync(WithId("id", "once"), Recipients.User("ann"), Token);
+    }
+
+    [Fact]
+    public async Task OneNode_ClusterIsUnreachable_PublishToUserReachesDeviceOnlyAfterRetry()
+    {
+        FaultyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FaultyBackplane(backplane));
+        await using var device = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await FindInboxesAsync("ann", one);
+        flaky!.IsReachable = false;
+        await Assert.ThrowsAsync<BackplaneException>(async () => await PublishAsync("early"));
+        flaky.IsReachable = true;
+        Assert.Equal(new PublishResult(null, 1) { RemoteNodes = 0 }, await PublishAsync("once"));
+        Assert.True((await PublishAsync("again")).IsDuplicate);
+        Assert.Equal("once", (await device.ReadFrameAsync()).Text);
+        await device.AssertOpenAsync();
+
+        ValueTask<PublishResult> PublishAsync(string text) => one.Broadcaster.PublishAsync(WithId("id", text), Recipients.User("ann"), Token);
+    }
+
+    [Fact]
+    public async Task ThreeNodes_SameIdAfterWindow_ReachesUserAgain()
+    {
+        await using var one = await StartNodeAsync(window: TimeSpan.FromSeconds(1));
+        await using var two = await StartNodeAsync(window: TimeSpan.FromSeconds(1));
+        await using var three = await StartNodeAsync(window: TimeSpan.FromSeconds(1));
+        await using var device = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        await FindInboxesAsync("ann", two);
+        Assert.Equal(1, (await PublishAsync(one, "once")).RemoteNodes);
+        var second = default(PublishResult);
+        await Contracts.Listener.EventuallyAsync(
+            async () => !(second = await PublishAsync(three, "after window")).IsDuplicate, Eventually.Patience, "The ID expires.");
+        Assert.Equal(1, second.RemoteNodes);
+        await one.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        foreach (var text in (string[])["once", "after window", "end"]) Assert.Equal(text, (await device.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(BroadcastApp node, string text) => node.Broadcaster.PublishAsync(WithId("id", text), Recipients.User("ann"), Token);
+    }
+
+    [Fact]
+    public async Task ThreeNodes_SameIdToOtherRecipients_TakesEffectForEachRecipient()
+    {
+        await using var one = await StartNodeAsync();
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        await using var ann = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        // The second user has the name of the first user's connection.
+        var name = two.Registry.Connections.Single().Id;
+        await using var second = await RawClient.OpenAsync(two, TestUsers.As(name));
+        await FindInboxesAsync("ann", two);
+        await FindInboxesAsync(name, two);
+        Recipients[] all = [Recipients.Connection(name), Recipients.User(name), Recipients.User("ann"), Recipients.Group("ann"), Recipients.Group(name)];
+        foreach (var recipients in all)
+        {
+            var first = await PublishAsync(one, recipients);
+            Assert.Equal((false, recipients.Kind == RecipientsKind.Group ? null : 1), (first.IsDuplicate, first.RemoteNodes));
+        }
+
+        foreach (var recipients in all) Assert.True((await PublishAsync(one, recipients)).IsDuplicate);
+        foreach (var recipients in all[1..]) Assert.True((await PublishAsync(three, recipients)).IsDuplicate);
+        // For a connection, only the node of the connection knows the ID. This node drops the message.
+        Assert.Equal(new PublishResult(null, 0) { RemoteNodes = 1 }, await PublishAsync(three, all[0]));
+        await one.Broadcaster.PublishAsync("end", Recipients.Group("/ws"), cancellationToken: Token);
+        foreach (var text in (string[])[$"{all[0]}", $"{all[2]}", "end"]) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+        foreach (var text in (string[])[$"{all[1]}", "end"]) Assert.Equal(text, (await second.ReadFrameAsync()).Text);
+
+        static ValueTask<PublishResult> PublishAsync(BroadcastApp node, Recipients recipients) =>
+            node.Broadcaster.PublishAsync(WithId("id", $"{recipients}"), recipients, Token);
+    }
+
+    Task<BroadcastApp> StartNodeAsync(Func<IBackplane, IBackplane>? wrap = null, TimeSpan? window = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            var node = _cluster.CreateNode();
+            builder.Services.AddBroadcast().AddBackplane(_ => wrap?.Invoke(node) ?? node);
+        },
+        options: options => options.MessageIdWindow = window ?? options.MessageIdWindow);
+
+    /// <summary>
+    /// Waits until the cluster lists a connection of the user on each of these nodes and on no other node. Returns the
+    /// inboxes of the nodes.
+    /// </summary>
+    async Task<string[]> FindInboxesAsync(string user, params BroadcastApp[] nodes)
+    {
+        var expected = nodes.Select(node => node.Registry.GetUserConnections(user).Single().Id).ToArray();
+        IReadOnlyList<BackplaneMember> members = [];
+        await Contracts.Listener.EventuallyAsync(
+            async () =>
+            {
+                members = await _cluster.CreateNode().GetMembersAsync($"\u0001user:{user}", Token);
+                return members.Select(static member => member.Name).Order().SequenceEqual(expected.Order());
+            },
+            Eventually.Patience, "The cluster lists these connections.");
+        return [.. expected.Select(id => "\u0001node:" + Encoding.UTF8.GetString(members.Single(member => member.Name == id).Value.Span))];
+    }
 
     /// <summary>
     /// Publishes messages with the numbers 1 to <paramref name="count"/>. Four threads publish each message at the same time, with the same ID.
