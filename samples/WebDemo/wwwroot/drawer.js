@@ -1,5 +1,6 @@
 // The drawer "Server · Client · Wire" shows the code behind a page, and the frames of its WebSockets as they pass.
-// The attributes data-server and data-client of the body name source files with regions, for example "Game.cs#steer".
+// The attributes data-server and data-client of the body name source files with regions, for example "Game.cs#steer". A page with
+// several features names several files, with spaces between the names.
 
 import { element } from "./element.js";
 
@@ -59,16 +60,21 @@ function dedent(lines) {
   return lines.map(line => line.slice(depth)).join("\n").trim();
 }
 
-async function showSource(section, folder, suffix, reference) {
-  const [file, region] = reference.split("#");
-  section.querySelector("small").textContent = file;
+async function showSource(section, folder, suffix, references) {
+  const sources = references.split(" ").map(reference => reference.split("#"));
+  const files = sources.map(([file]) => file).join(", ");
+  section.querySelector("small").textContent = files;
   const code = section.querySelector("code");
   try {
-    const response = await fetch(folder + file + suffix);
-    if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
-    code.replaceChildren(...highlight(extractRegion(await response.text(), region)));
+    const parts = await Promise.all(sources.map(async ([file, region]) => {
+      const response = await fetch(folder + file + suffix);
+      if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
+      const part = extractRegion(await response.text(), region);
+      return sources.length > 1 ? `// ${file}\n${part}` : part;
+    }));
+    code.replaceChildren(...highlight(parts.join("\n\n")));
   } catch (error) {
-    code.textContent = `Cannot load ${file}. ${error.message}`;
+    code.textContent = `Cannot load ${files}. ${error.message}`;
   }
 }
 
