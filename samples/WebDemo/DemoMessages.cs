@@ -26,10 +26,3 @@ sealed record Person(string Name)
     /// <summary>Returns the person of a member. Null until the connect filter has set the name.</summary>
     public static Person? From(PresenceMember member) => member.TryGetState(DemoJson.Default.Person, out var person) ? person : null;
 }
-
-/// <summary>A new price of one symbol.</summary>
-/// <param name="Symbol">The symbol.</param>
-/// <param name="Price">The price.</param>
-/// <param name="Change">The change since the opening, in percent.</param>
-/// <param name="Time">The time of the price, in milliseconds since 1970.</param>
-sealed record PriceUpdate(string Symbol, double Price, double Change, long Time);

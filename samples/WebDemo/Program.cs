@@ -59,7 +59,7 @@ app.MapBroadcast("/seed").Use((context, next) =>
 });
 
 // A read-only feed: the app publishes, and clients only receive. A client may choose a filter: /prices?filter=market=north
-app.MapBroadcast(PriceFeed.Group, options => options.AllowClientFilters = true).Use((context, _) =>
+app.MapBroadcast("/prices", options => options.AllowClientFilters = true).Use((context, _) =>
 {
     context.Close(WebSocketCloseStatus.PolicyViolation, "This URL is read-only. Do not send messages.");
     return Task.CompletedTask;

@@ -19,18 +19,12 @@ static class ThrottledPrices
     {
         // Whenever the reader is behind, it skips the prices that a newer price of the same symbol replaces.
         var options = new ReadOptions { SlowConsumer = SlowConsumer.Conflate };
+        // A disconnect of the client cancels the task.
         var aborted = connection.ConnectionAborted;
-        try
+        await foreach (var item in broadcaster.ReadAsync("/prices", options, aborted))
         {
-            await foreach (var item in broadcaster.ReadAsync(PriceFeed.Group, options, aborted))
-            {
-                await broadcaster.PublishAsync(item.Message, Recipients.Connection(connection.Id), aborted);
-                await Task.Delay(Pause, aborted);
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            // The client has disconnected.
+            await broadcaster.PublishAsync(item.Message, Recipients.Connection(connection.Id), aborted);
+            await Task.Delay(Pause, aborted);
         }
     }
     #endregion

@@ -30,8 +30,7 @@ public sealed class PriceFeedTests(DemoServer server)
         {
             using var socket = await own.ConnectAsync("/prices");
             var symbols = new HashSet<string>();
-            // The feed repeats a symbol only after the other 49 symbols. So without retained prices, the first 50
-            // prices of a client could belong to two rounds and repeat a symbol.
+            // The feed chooses symbols at random. So without retained prices, the first 50 prices of a client would repeat symbols.
             for (var i = 0; i < 50; i++) symbols.Add((await socket.ReceiveJsonAsync()).GetProperty("symbol").GetString()!);
             Assert.Equal(50, symbols.Count);
         }
