@@ -16,6 +16,6 @@ namespace WebDemo;
 [JsonSerializable(typeof(LoginRequest))]
 [JsonSerializable(typeof(LoginResponse))]
 [JsonSerializable(typeof(LiveFigures))]
-[JsonSerializable(typeof(LiveCursor))]
+[JsonSerializable(typeof(Cursor))]
 [JsonSerializable(typeof(LoadFigures))]
 sealed partial class DemoJson : JsonSerializerContext;

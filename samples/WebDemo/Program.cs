@@ -7,7 +7,6 @@ var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = ar
 var settings = builder.Configuration.GetSection("Broadcast");
 var broadcast = builder.Services.AddBroadcast(settings);
 var health = builder.Services.AddHealthChecks();
-StartPage.Add(builder);
 PhoneLink.Listen(builder);
 Members.Add(builder.Services);
 
@@ -22,6 +21,15 @@ if (settings.GetSection("Redis") is var redis && redis.Exists())
 if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<PriceFeed>();
 builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 
+// Each node has its own figures, game and load. So these pages use a second broadcast, which never uses Redis.
+builder.Services.AddBroadcast(LocalBroadcast.Name, builder.Configuration.GetSection("Local"));
+builder.Services.AddSingleton<PhoneLink>().AddSingleton<Game>().AddSingleton<Load>().AddHostedService<StartPage>()
+    .AddHostedService(services => services.GetRequiredService<Game>())
+    .AddHostedService(services => services.GetRequiredService<Load>());
+
+// The HTTP endpoints serialize JSON without reflection.
+builder.Services.ConfigureHttpJsonOptions(options => options.SerializerOptions.TypeInfoResolverChain.Insert(0, DemoJson.Default));
+
 // With --OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317, the demo sends metrics and traces to a collector.
 builder.AddTelemetry();
 
@@ -33,13 +41,11 @@ app.MapBroadcast("/ws");
 
 #region chat
 // Chat rooms: each room is a separate group. appsettings.json sets the number of messages that a room keeps.
-app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
-{
-    await next(context);
-    // The chat page connects with ?you. From the reply, the page knows its own entry in the list of people. Other
-    // clients receive only chat messages.
-    if (context.Result.Joined && context.HttpContext.Request.Query.ContainsKey("you")) await context.ReplyAsync($"you {context.Connection.Id}");
-});
+// The page receives its connection ID, so it knows its own entry in the list of people.
+app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().Use<ConnectionIdFilter>();
+
+// Presence: this URL shows the people in a room, and each change.
+app.MapBroadcastPresence("/rooms/{room}/presence", "/rooms/{room}", Person.From, DemoJson.Default.Person);
 #endregion
 
 // A reader inside the app: this endpoint reads a room and sends its statistics.
@@ -65,25 +71,19 @@ app.MapBroadcast("/prices", options => options.AllowClientFilters = true).Use((c
     return Task.CompletedTask;
 });
 
-// A custom protocol: a filter parses each message from a client and publishes a new message.
-app.MapBroadcast("/board").Use<DisplayNameFilter>().Use<BoardFilter>();
-
-// Presence: these URLs show the people at another URL, and each change.
-app.MapBroadcastPresence("/rooms/{room}/presence", "/rooms/{room}", Person.From, DemoJson.Default.Person);
-app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Default.Person);
-
 // HTTP endpoints: these endpoints publish a message and return the number of connections.
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.NoServerSizeLimit);
 app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
     TypedResults.Json(new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));
 
 // Each of these pages has its own file in the folder Pages.
-app.Services.GetRequiredService<StartPage>().Map(app);
+LiveCursors.Map(app);
 app.Services.GetRequiredService<PhoneLink>().Map(app);
 app.Services.GetRequiredService<Game>().Map(app);
 app.Services.GetRequiredService<Load>().Map(app);
 Typing.Map(app);
 ThrottledPrices.Map(app);
+Board.Map(app);
 Sensors.Map(app);
 Members.Map(app);
 

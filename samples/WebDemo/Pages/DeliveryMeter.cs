@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 
 namespace WebDemo;
@@ -8,7 +7,7 @@ namespace WebDemo;
 sealed class DeliveryMeter : IDisposable
 {
     readonly MeterListener _listener = new();
-    readonly ConcurrentQueue<double> _latencies = [];
+    readonly Latencies _latencies = new();
     long _delivered, _before = -1;
 
     public DeliveryMeter()
@@ -19,7 +18,7 @@ sealed class DeliveryMeter : IDisposable
                 listener.EnableMeasurementEvents(instrument);
         };
         _listener.SetMeasurementEventCallback<long>((_, value, _, _) => _delivered += value);
-        _listener.SetMeasurementEventCallback<double>((_, value, _, _) => _latencies.Enqueue(value * 1000));
+        _listener.SetMeasurementEventCallback<double>((_, value, _, _) => _latencies.Add(value * 1000));
         _listener.Start();
         Read();
     }
@@ -31,7 +30,7 @@ sealed class DeliveryMeter : IDisposable
         _listener.RecordObservableInstruments();
         var messages = _before < 0 ? 0 : _delivered - _before;
         _before = _delivered;
-        return (messages, Percentile.Take(_latencies, 0.99)[0]);
+        return (messages, _latencies.Take().P99);
     }
 
     public void Dispose() => _listener.Dispose();

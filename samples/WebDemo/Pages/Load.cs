@@ -1,6 +1,7 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
+using System.Net.WebSockets;
 using Broadcast.Middleware;
 using Microsoft.AspNetCore.Hosting.Server;
 
@@ -9,71 +10,85 @@ namespace WebDemo;
 /// <summary>Runs up to 1,000 WebSocket clients in this process for the load page. The page works only on this computer.</summary>
 sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcaster, IServer server, TimeProvider time) : BackgroundService
 {
-    const int MaxClients = 1000, TicksPerSecond = 10, TicksPerReport = 5;
-    static readonly Recipients Viewers = Recipients.Group("/load"), Clients = Recipients.Group("/load/clients");
-    readonly ConcurrentQueue<double> _latencies = [];
-    readonly SemaphoreSlim _starts = new(0);
+    const int MaxClients = 1000, MaxStartsPerTick = 50, TicksPerSecond = 10, ReportsPerSecond = 2;
+    const string LocalOnly = "This page works only on the computer of the server, at http://localhost.";
+    readonly Latencies _latencies = new();
+    readonly SemaphoreSlim _changes = new(0);
     int _wanted;
+    string? _problem;
 
-    #region load
     public void Map(IEndpointRouteBuilder app)
     {
-        app.MapBroadcast("/load/clients", LocalBroadcast.Name).Use<LocalOnlyFilter>().Use(static (_, _) => Task.CompletedTask);
-        app.MapBroadcast("/load", LocalBroadcast.Name).Use<LocalOnlyFilter>()
-            .UseConnect(JoinAsync).Use(ChangeAsync).UseDisconnect(StopWithoutViewersAsync);
+        app.MapBroadcast("/load", LocalBroadcast.Name).UseConnect(RequireLocalAsync).Use(ChangeAsync);
+        app.MapBroadcast("/load/clients", LocalBroadcast.Name).UseConnect(RequireLocalAsync).Use(static (_, _) => Task.CompletedTask);
     }
-    #endregion
 
+    #region load
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var clients = new List<Task>();
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / TicksPerSecond), time);
-        while (true)
+        for (var tick = 0; ; tick++)
         {
-            while (_wanted == 0) await _starts.WaitAsync(stoppingToken);
-            var (url, count, problem) = (ServerAddress.GetLocalUrl(server, "/load/clients"), _wanted, default(string));
-            using var stop = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
-            var clients = Enumerable.Range(0, count).Select(_ => LoadClient.RunAsync(url, _latencies, stop.Token)).ToList();
-            for (var tick = 1; _wanted == count && problem is null; tick++)
-            {
-                await timer.WaitForNextTickAsync(stoppingToken);
-                await broadcaster.PublishAsync(BitConverter.GetBytes(Stopwatch.GetTimestamp()), Clients, cancellationToken: stoppingToken);
-                problem = clients.Find(static client => client.IsFaulted)?.Exception?.InnerException?.Message;
-                if (problem is not null) _wanted = 0;
-                if (tick % TicksPerReport == 0) await ReportAsync(count, problem);
-            }
-
-            await stop.CancelAsync();
-            await Task.WhenAll(clients).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            while (broadcaster.Connections.CountGroupMembers("/load/clients") > 0) await timer.WaitForNextTickAsync(stoppingToken);
-            await ReportAsync(_wanted, problem);
+            if (_problem is not null || broadcaster.Connections.CountGroupMembers("/load") == 0) _wanted = 0;
+            // The server has the same processors, so only some clients start at the same time.
+            for (var i = 0; i < MaxStartsPerTick && clients.Count < _wanted; i++) clients.Add(RunClientAsync(clients.Count, stoppingToken));
+            // Each client receives the time of the publish, and measures the time until the receipt.
+            await broadcaster.PublishAsync(BitConverter.GetBytes(Stopwatch.GetTimestamp()), Recipients.Group("/load/clients"));
+            await timer.WaitForNextTickAsync(stoppingToken);
+            _problem ??= clients.Find(static client => client.IsFaulted)?.Exception?.InnerException?.Message;
+            clients.RemoveAll(static client => client.IsCompleted);
+            // Without clients, the report contains no deliveries, because the group retains the report.
+            if (clients.Count == 0) _latencies.Take();
+            if (tick % (TicksPerSecond / ReportsPerSecond) == 0 || clients.Count == 0) await ReportAsync(clients.Count);
+            if (clients.Count == 0 && _wanted == 0) await _changes.WaitAsync(stoppingToken);
         }
     }
 
-    async Task ReportAsync(int wanted, string? problem)
+    // If the viewers want fewer clients, the clients with the highest numbers end after their next message.
+    async Task RunClientAsync(int number, CancellationToken cancellationToken)
     {
-        var (deliveries, percentiles) = (_latencies.Count * TicksPerSecond / TicksPerReport, Percentile.Take(_latencies, 0.5, 0.99));
-        var open = broadcaster.Connections.CountGroupMembers("/load/clients");
-        var figures = new LoadFigures(wanted, open, deliveries, percentiles[0], percentiles[1], Environment.WorkingSet >> 20, problem);
-        await broadcaster.PublishAsync(figures, DemoJson.Default.LoadFigures, Viewers, "figures");
+        using var socket = new ClientWebSocket();
+        await socket.ConnectAsync(ServerAddress.GetLocalUrl(server, "/load/clients"), cancellationToken);
+        var published = new byte[sizeof(long)];
+        while (number < _wanted && (await socket.ReceiveAsync(published, cancellationToken)).MessageType == WebSocketMessageType.Binary)
+            _latencies.Add(Stopwatch.GetElapsedTime(BitConverter.ToInt64(published)).TotalMilliseconds);
+    }
+    #endregion
+
+    /// <summary>Publishes the figures. The group retains the latest figures for new viewers.</summary>
+    async Task ReportAsync(int clients)
+    {
+        var (count, p50, p99) = _latencies.Take();
+        var figures = new LoadFigures(_wanted, clients, count * ReportsPerSecond, p50, p99, Environment.WorkingSet >> 20, _problem);
+        await broadcaster.PublishAsync(figures, DemoJson.Default.LoadFigures, Recipients.Group("/load"), "figures");
     }
 
-    async Task JoinAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
-    {
-        await next(context);
-        if (_wanted == 0) await ReportAsync(0, null);
-    }
-
-    /// <summary>Starts or stops the clients. The text of the message is the number of clients.</summary>
+    /// <summary>Starts or stops clients. The text of the message is the number of clients.</summary>
     Task ChangeAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
-        var count = int.TryParse(context.Text, CultureInfo.InvariantCulture, out var number) ? Math.Clamp(number, 0, MaxClients) : 0;
-        if (Interlocked.Exchange(ref _wanted, count) == 0 && count > 0) _starts.Release();
+        _problem = null;
+        _wanted = int.TryParse(context.Text, CultureInfo.InvariantCulture, out var count) ? Math.Clamp(count, 0, MaxClients) : 0;
+        _changes.Release();
         return Task.CompletedTask;
     }
 
-    async Task StopWithoutViewersAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
+    /// <summary>Also checks the host name, because the requests of a reverse proxy come from a loopback address.</summary>
+    static async Task RequireLocalAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
-        await next(context);
-        if (broadcaster.Connections.CountGroupMembers("/load") == 0) _wanted = 0;
+        var isLocal = IPAddress.IsLoopback(context.Connection.RemoteAddress ?? IPAddress.None)
+            && context.HttpContext.Request.Host.Host is "localhost" or "127.0.0.1" or "[::1]";
+        if (isLocal) await next(context);
+        else context.Close(WebSocketCloseStatus.PolicyViolation, LocalOnly);
     }
 }
+
+/// <summary>The figures of the load page. The server sends these figures twice per second.</summary>
+/// <param name="Wanted">The number of clients that the page has requested.</param>
+/// <param name="Clients">The number of running clients.</param>
+/// <param name="Deliveries">The number of messages per second that the clients received since the previous report.</param>
+/// <param name="P50">The median time from publish to receive, in milliseconds. Null without deliveries.</param>
+/// <param name="P99">The 99th percentile of the time from publish to receive, in milliseconds. Null without deliveries.</param>
+/// <param name="Memory">The memory of the process, in MB. The clients are in the same process.</param>
+/// <param name="Problem">The reason why the clients stopped. Null without a problem.</param>
+sealed record LoadFigures(int Wanted, int Clients, int Deliveries, double? P50, double? P99, long Memory, string? Problem);

@@ -1,25 +1,31 @@
 using System.Net.WebSockets;
 using System.Security.Claims;
+using System.Security.Cryptography;
 using Broadcast.Middleware;
 using Microsoft.AspNetCore.Authentication.JwtBearer;
-using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.IdentityModel.JsonWebTokens;
+using Microsoft.IdentityModel.Tokens;
 
 namespace WebDemo;
 
 /// <summary>A room for members. A login returns a JSON Web Token, and the handshake needs this token.</summary>
 static class Members
 {
-    const string Password = "demo";
+    const string Password = "demo", Issuer = "webdemo";
+
+    // After a restart, old tokens are invalid. The nodes of a cluster need a common key in their settings instead.
+    static readonly SymmetricSecurityKey Key = new(RandomNumberGenerator.GetBytes(32));
 
     public static void Add(IServiceCollection services)
     {
-        services.ConfigureHttpJsonOptions(static options =>
-            options.SerializerOptions.TypeInfoResolverChain.Insert(0, DemoJson.Default));
         services.AddAuthorization();
-        services.AddAuthentication(JwtBearerDefaults.AuthenticationScheme).AddJwtBearer(static options =>
+        services.AddAuthentication().AddJwtBearer(static options =>
         {
             options.MapInboundClaims = false;
-            options.TokenValidationParameters = MemberTokens.Validation;
+            options.TokenValidationParameters = new()
+            {
+                ValidIssuer = Issuer, ValidAudience = Issuer, IssuerSigningKey = Key, ClockSkew = TimeSpan.Zero,
+            };
             options.Events = new() { OnMessageReceived = ReadTokenFromQuery };
         });
     }
@@ -31,13 +37,8 @@ static class Members
         // A member gets a new token, and extends the open connection with this token. A real app limits the number of renewals.
         app.MapPost("/login/renew", Renew).RequireAuthorization();
         app.MapBroadcastRefresh("/members/refresh", of: "/members").RequireAuthorization();
-        app.MapBroadcast("/members").RequireAuthorization().UseConnect(ReplyIdAsync).Use(static (context, next) =>
-        {
-            if (context.Message.Type != MessageType.Text) return CloseAsync(context);
-            // The server adds the name of the member, so no member can use the name of another member.
-            context.Text = $"{context.Connection.UserId}: {context.Text}";
-            return next(context);
-        });
+        // The page needs the ID of its connection to extend the connection.
+        app.MapBroadcast("/members").RequireAuthorization().Use<ConnectionIdFilter>().Use(SignAsync);
     }
 
     static Task ReadTokenFromQuery(MessageReceivedContext context)
@@ -46,34 +47,50 @@ static class Members
         if (context.Request.Path == "/members") context.Token = context.Request.Query["access_token"];
         return Task.CompletedTask;
     }
-    #endregion
 
-    /// <summary>
-    /// Sends the connection ID to a page that connects with ?you. The page needs the ID to extend its connection. Other clients
-    /// receive only messages.
-    /// </summary>
-    static async Task ReplyIdAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    static async Task SignAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
+        if (context.Message.Type != MessageType.Text)
+        {
+            context.Close(WebSocketCloseStatus.InvalidMessageType, "This URL accepts text messages only.");
+            return;
+        }
+
+        // The server adds the name of the member, so no member can use the name of another member.
+        context.Text = $"{context.Connection.UserId}: {context.Text}";
         await next(context);
-        var isPage = context.HttpContext.Request.Query.ContainsKey("you");
-        if (isPage && context.Result.Joined) await context.ReplyAsync($"you {context.Connection.Id}");
     }
-
-    static Task CloseAsync(MessageContext context)
-    {
-        context.Close(WebSocketCloseStatus.InvalidMessageType, "This URL accepts text messages only.");
-        return Task.CompletedTask;
-    }
+    #endregion
 
     static IResult LogIn(LoginRequest login, TimeProvider time)
     {
-        if (login.Password != Password)
-            return TypedResults.Text("The password is wrong.", statusCode: 401);
+        if (login.Password != Password) return TypedResults.Text("The password is wrong.", statusCode: 401);
         if (DisplayName.Normalize(login.Name) is not { } name || name.Contains(':'))
             return TypedResults.Text("Enter a name with 1 to 32 characters and without a colon.", statusCode: 400);
-        return TypedResults.Json(MemberTokens.Create(name, time), DemoJson.Default.LoginResponse);
+        return TypedResults.Ok(CreateSession(name, time));
     }
 
-    static JsonHttpResult<LoginResponse> Renew(ClaimsPrincipal member, TimeProvider time) =>
-        TypedResults.Json(MemberTokens.Create(member.FindFirstValue("sub")!, time), DemoJson.Default.LoginResponse);
+    static LoginResponse Renew(ClaimsPrincipal member, TimeProvider time) => CreateSession(member.FindFirstValue("sub")!, time);
+
+    static LoginResponse CreateSession(string name, TimeProvider time)
+    {
+        var expires = time.GetUtcNow().AddMinutes(10);
+        var token = new JsonWebTokenHandler().CreateToken(new SecurityTokenDescriptor
+        {
+            Issuer = Issuer, Audience = Issuer, Expires = expires.UtcDateTime, Subject = new([new Claim("sub", name)]),
+            SigningCredentials = new(Key, SecurityAlgorithms.HmacSha256),
+        });
+        return new(name, token, expires.ToUnixTimeMilliseconds());
+    }
 }
+
+/// <summary>The body of <c>POST /login</c>.</summary>
+/// <param name="Name">The name of the member.</param>
+/// <param name="Password">The password. The demo has one password for all members.</param>
+sealed record LoginRequest(string Name, string Password);
+
+/// <summary>The response of <c>POST /login</c> and <c>POST /login/renew</c>.</summary>
+/// <param name="Name">The name of the member.</param>
+/// <param name="Token">The JSON Web Token.</param>
+/// <param name="Expires">The time when the token expires, in milliseconds since 1970.</param>
+sealed record LoginResponse(string Name, string Token, long Expires);

@@ -24,8 +24,10 @@ sealed class PhoneLink(IConfiguration settings, IServer server)
         if (builder.Configuration.GetValue("Lan", false) && builder.Configuration["urls"] is null) builder.WebHost.UseUrls(DefaultUrl);
     }
 
+    #region phone
     public void Map(IEndpointRouteBuilder app) =>
         app.MapGet("/phone.svg", () => Url is null ? Results.NotFound() : TypedResults.Text(CreateQrCode(Url), "image/svg+xml"));
+    #endregion
 
     static string CreateQrCode(string url)
     {

@@ -38,3 +38,9 @@ static class Sensors
         return double.TryParse(text, CultureInfo.InvariantCulture, out var value) && double.IsFinite(value) ? value : null;
     }
 }
+
+/// <summary>A reading of a sensor.</summary>
+/// <param name="Sensor">The name of the sensor.</param>
+/// <param name="Value">The value.</param>
+/// <param name="Time">The time of the reading, in milliseconds since 1970.</param>
+sealed record SensorReading(string Sensor, double Value, long Time);

@@ -3,40 +3,29 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// Publishes the live figures of the start page. The group retains the latest figures for new visitors.
-/// <see cref="LiveCursorFilter"/> publishes the cursors of the visitors.
+/// Publishes the live figures of the start page, while the page has visitors. The group retains the latest figures for new
+/// visitors. <see cref="LiveCursors"/> maps the URL of the page.
 /// </summary>
 sealed class StartPage(
-    IBroadcaster all, [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local, PhoneLink phone, TimeProvider time) : BackgroundService
+    IBroadcaster all, [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local,
+    [FromKeyedServices(LocalBroadcast.Name)] IPresence presence, PhoneLink phone, TimeProvider time) : BackgroundService
 {
     static readonly Recipients Visitors = Recipients.Group("/live");
-    readonly SemaphoreSlim _joins = new(0);
-
-    public static void Add(WebApplicationBuilder builder)
-    {
-        builder.Services.AddBroadcast(LocalBroadcast.Name, builder.Configuration.GetSection("Local"));
-        builder.Services.AddSingleton<PhoneLink>().AddSingleton<StartPage>().AddSingleton<Game>().AddSingleton<Load>();
-        builder.Services.AddHostedService(static services => services.GetRequiredService<StartPage>())
-            .AddHostedService(static services => services.GetRequiredService<Game>())
-            .AddHostedService(static services => services.GetRequiredService<Load>());
-    }
-
-    #region live
-    public void Map(IEndpointRouteBuilder app) =>
-        app.MapBroadcast("/live", LocalBroadcast.Name).UseConnect(JoinAsync).Use<LiveCursorFilter>();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        #region live
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1), time);
         while (true)
         {
-            while (local.Connections.CountGroupMembers("/live") == 0) await _joins.WaitAsync(stoppingToken);
+            // The first presence change is the join of the first visitor.
+            await presence.WatchAsync("/live", stoppingToken).FirstAsync(stoppingToken);
             using var meter = new DeliveryMeter();
             while (local.Connections.CountGroupMembers("/live") > 0 && await timer.WaitForNextTickAsync(stoppingToken))
                 await local.PublishAsync(Measure(meter), DemoJson.Default.LiveFigures, Visitors, "figures", stoppingToken);
         }
+        #endregion
     }
-    #endregion
 
     LiveFigures Measure(DeliveryMeter meter)
     {
@@ -44,10 +33,11 @@ sealed class StartPage(
         var (messages, p99) = meter.Read();
         return new(people, messages, p99, phone.Url);
     }
-
-    async Task JoinAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
-    {
-        await next(context);
-        if (context.Result.Joined) _joins.Release();
-    }
 }
+
+/// <summary>The figures of the start page. The server sends these figures each second.</summary>
+/// <param name="People">The number of connections, without the clients of the load page.</param>
+/// <param name="MessagesPerSecond">The number of messages that the server delivered in the last second.</param>
+/// <param name="P99">The 99th percentile of the time from publish to write, in milliseconds. Null without deliveries.</param>
+/// <param name="PhoneUrl">The URL of this computer for a phone. Null if the demo listens only on localhost.</param>
+sealed record LiveFigures(int People, long MessagesPerSecond, double? P99, string? PhoneUrl);

@@ -1,0 +1,78 @@
+using System.Net.WebSockets;
+using System.Text.Json;
+using Broadcast.Middleware;
+
+namespace WebDemo;
+
+/// <summary>
+/// A shared drawing. The server validates each message, and adds the ID and name of the sender. So clients cannot send
+/// messages under another name. The group keeps strokes and "clear" messages for clients that join later.
+/// </summary>
+static class Board
+{
+    const int Size = 2000, MaxCoordinates = 256;
+    const string InvalidMessage =
+        "The message is invalid. Send a stroke with points, a cursor with or without x and y, or clear. Coordinates are 0 to 2000.";
+    static readonly CursorGroup Cursors = new("/board/cursors");
+
+    public static void Map(IEndpointRouteBuilder app)
+    {
+        app.MapBroadcast("/board", static options => options.MaxMessageBytes = 4096).Use<DisplayNameFilter>()
+            .UseConnect(ReplyIdAsync).UseConnect(Cursors.JoinAsync).Use(PublishAsync).UseDisconnect(Cursors.LeaveAsync);
+        app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Default.Person);
+    }
+
+    #region board
+    static Task PublishAsync(MessageContext context, FilterDelegate<MessageContext> next)
+    {
+        var message = Parse(context.Message);
+        switch (message)
+        {
+            case { Type: "stroke", Points: { Length: >= 2 and <= MaxCoordinates } points }
+                when points.Length % 2 == 0 && points.All(IsOnBoard):
+            case { Type: "clear", Points: null }:
+                var sender = context.Connection;
+                var signed = new BoardMessage(message.Type, sender.Id, DisplayName.Get(sender), message.Points);
+                context.Message = Message.FromJson(signed, DemoJson.Default.BoardMessage);
+                return next(context);
+            case { Type: "cursor", X: >= 0 and <= Size, Y: >= 0 and <= Size } or { Type: "cursor", X: null, Y: null }:
+                return Cursors.MoveAsync(context, next, message.X, message.Y);
+            default:
+                context.Close(WebSocketCloseStatus.PolicyViolation, InvalidMessage);
+                return Task.CompletedTask;
+        }
+    }
+    #endregion
+
+    static bool IsOnBoard(int coordinate) => coordinate is >= 0 and <= Size;
+
+    static BoardMessage? Parse(Message message)
+    {
+        if (message.Type != MessageType.Text) return null;
+        try
+        {
+            return JsonSerializer.Deserialize(message.Payload.Span, DemoJson.Default.BoardMessage);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Sends the connection ID to the client, after the replayed strokes and cursors.</summary>
+    static async Task ReplyIdAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    {
+        await next(context);
+        var you = new BoardMessage("you", context.Connection.Id);
+        if (context.Result.Joined) await context.ReplyAsync(Message.FromJson(you, DemoJson.Default.BoardMessage));
+    }
+}
+
+/// <summary>A message of the drawing board. Cursors have their own type from the server.</summary>
+/// <param name="Type">"stroke" or "clear". A client also sends "cursor". The server also sends "you".</param>
+/// <param name="Id">The connection ID of the sender. The server sets this value.</param>
+/// <param name="Name">The display name of the sender. The server sets this value.</param>
+/// <param name="Points">The points of a stroke: x1, y1, x2, y2 and so on.</param>
+/// <param name="X">The x-coordinate of a cursor. Null if the cursor has left the board.</param>
+/// <param name="Y">The y-coordinate of a cursor. Null if the cursor has left the board.</param>
+sealed record BoardMessage(string Type, string? Id = null, string? Name = null, int[]? Points = null, int? X = null, int? Y = null);
