@@ -30,6 +30,28 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
+    public async Task LoadClients_ViewerChangesCount_FollowCount()
+    {
+        await using var own = await DemoServer.CreateAsync();
+        using var viewer = await own.ConnectAsync("/load");
+        foreach (var count in new[] { 8, 3, 6 })
+        {
+            await viewer.SendTextAsync($"{count}");
+            await ReceiveAsync(viewer, figures => GetInt(figures, "clients") == count && GetInt(figures, "wanted") == count);
+        }
+    }
+
+    [Fact]
+    public async Task LoadClients_ServerRefusesConnections_StopWithProblem()
+    {
+        await using var own = await DemoServer.CreateAsync("--Local:MaxConnections=5");
+        using var viewer = await own.ConnectAsync("/load");
+        await viewer.SendTextAsync("20");
+        await ReceiveAsync(viewer, static figures =>
+            GetInt(figures, "clients") == 0 && GetInt(figures, "wanted") == 0 && figures.TryGetProperty("problem", out _));
+    }
+
+    [Fact]
     public async Task Connect_WithOtherHostName_IsClosedWithReason()
     {
         using var socket = new ClientWebSocket();

@@ -8,6 +8,31 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
 {
     const int MaxCodeLines = 60, MaxShownLines = 30;
 
+    /// <summary>The C# files of each page. The drawer of the start page shows three features.</summary>
+    static readonly Dictionary<string, string[]> PageFiles = new()
+    {
+        ["start: figures"] = ["StartPage.cs", "DeliveryMeter.cs"],
+        ["start: cursors"] = ["LiveCursors.cs"],
+        ["start: phone link"] = ["PhoneLink.cs"],
+        ["chat"] = ["RoomStatistics.cs", "Typing.cs"],
+        ["board"] = ["Board.cs"],
+        ["groups"] = ["DemoGroupAuthorizer.cs"],
+        ["game"] = ["Game.cs"],
+        ["sensors"] = ["Sensors.cs"],
+        ["members"] = ["Members.cs"],
+        ["load"] = ["Load.cs"],
+    };
+
+    /// <summary>The files of the prices page have more lines in total.</summary>
+    static readonly string[] PricesFiles = ["PriceFeed.cs", "Quote.cs", "ThrottledPrices.cs"];
+
+    /// <summary>At least two pages use each of these files.</summary>
+    static readonly string[] SharedFiles =
+        ["ConnectionIdFilter.cs", "CursorGroup.cs", "DisplayName.cs", "DisplayNameFilter.cs", "Latencies.cs", "LocalBroadcast.cs", "ServerAddress.cs"];
+
+    /// <summary>These files belong to the whole app: the HTTP endpoints of Program.cs, the JSON types and the telemetry.</summary>
+    static readonly string[] AppFiles = ["DemoJson.cs", "DemoMessages.cs", "PublishEndpoint.cs", "Telemetry.cs"];
+
     public static TheoryData<string> Pages => [.. DemoSource.Pages];
 
     [Theory]
@@ -45,6 +70,26 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
     [Fact]
     public void CodeFile_ExceptProgram_HasAtMost60Lines() =>
         Assert.All(DemoSource.CodeFiles, static path => Assert.InRange(DemoSource.CountCodeLines(path), 1, MaxCodeLines));
+
+    [Fact]
+    public void CodeFiles_OfOnePage_HaveAtMost60LinesInTotal() =>
+        Assert.All(PageFiles.Values, static files => Assert.InRange(files.Sum(static file => DemoSource.CountCodeLines(DemoSource.Find(file))), 1, MaxCodeLines));
+
+    [Fact]
+    public void CodeFile_ExceptProgram_BelongsToOnePageOrIsShared()
+    {
+        var known = PageFiles.Values.SelectMany(static files => files).Concat(PricesFiles).Concat(SharedFiles).Concat(AppFiles);
+        var actual = DemoSource.CodeFiles.Select(static path => Path.GetFileName(path));
+        Assert.Equal(actual.Order(StringComparer.Ordinal), known.Order(StringComparer.Ordinal));
+    }
+
+    /// <summary>Program.cs counts as a page, because it contains the chat rooms. The other files contain no code of two pages.</summary>
+    [Fact]
+    public void SharedFile_EachFile_IsUsedByTwoPages() => Assert.All(SharedFiles, static file =>
+    {
+        var users = PageFiles.Values.Append(["Program.cs"]).Count(files => files.Any(user => DemoSource.UsesTypeOf(user, file)));
+        Assert.InRange(users, 2, int.MaxValue);
+    });
 
     static async Task AssertShowsSourceAsync(ILocator drawer, string page, string side)
     {
