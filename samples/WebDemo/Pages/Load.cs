@@ -34,12 +34,11 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
             // The server has the same processors, so only some clients start at the same time.
             for (var i = 0; i < MaxStartsPerTick && clients.Count < _wanted; i++) clients.Add(RunClientAsync(clients.Count, stoppingToken));
             // Each client receives the time of the publish, and measures the time until the receipt.
-            await broadcaster.PublishAsync(BitConverter.GetBytes(Stopwatch.GetTimestamp()), Recipients.Group("/load/clients"));
+            var published = BitConverter.GetBytes(Stopwatch.GetTimestamp());
+            await broadcaster.PublishAsync(published, Recipients.Group("/load/clients"), cancellationToken: stoppingToken);
             await timer.WaitForNextTickAsync(stoppingToken);
             _problem ??= clients.Find(static client => client.IsFaulted)?.Exception?.InnerException?.Message;
             clients.RemoveAll(static client => client.IsCompleted);
-            // Without clients, the report contains no deliveries, because the group retains the report.
-            if (clients.Count == 0) _latencies.Take();
             if (tick % (TicksPerSecond / ReportsPerSecond) == 0 || clients.Count == 0) await ReportAsync(clients.Count);
             if (clients.Count == 0 && _wanted == 0) await _changes.WaitAsync(stoppingToken);
         }

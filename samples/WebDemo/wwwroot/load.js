@@ -13,13 +13,15 @@ let wanted = 0;
 function receive(data) {
   const figures = JSON.parse(data);
   wanted = figures.wanted;
+  // The last report contains the deliveries before the stop.
+  const deliveries = figures.clients > 0 ? figures.deliveries : 0;
   $("open").textContent = figures.clients.toLocaleString();
-  $("deliveries").textContent = figures.deliveries.toLocaleString();
+  $("deliveries").textContent = deliveries.toLocaleString();
   $("p50").textContent = milliseconds(figures.p50);
   $("p99").textContent = milliseconds(figures.p99);
   $("memory").textContent = `${figures.memory.toLocaleString()} MB`;
   $("problem").textContent = figures.problem ? `The clients stopped. ${figures.problem}` : "";
-  plot(figures.deliveries);
+  plot(deliveries);
   showButton();
 }
 
