@@ -99,7 +99,7 @@ class Viewer(threading.Thread):
 
     def __init__(self, port):
         super().__init__(daemon=True)
-        self.address, self.types, self.error = f"127.0.0.1:{port}/broadcast/ws", [], None
+        self.address, self.received, self.error = f"127.0.0.1:{port}/broadcast/ws", [], None
         self.stopped = threading.Event()
 
     def run(self):
@@ -119,21 +119,24 @@ class Viewer(threading.Thread):
                     for number, request in enumerate(self.REQUESTS):
                         await socket.send(json.dumps({"id": number, **request}))
                 with contextlib.suppress(asyncio.TimeoutError):
-                    self.types.append(json.loads(await asyncio.wait_for(socket.recv(), 0.5))["type"])
+                    message = json.loads(await asyncio.wait_for(socket.recv(), 0.5))
+                    self.received.append((time.monotonic(), message["type"]))
 
     def __enter__(self):
         self.start()
         return self
 
     def __exit__(self, *_):
+        self.ended = time.monotonic()
         self.stopped.set()
         self.join(MAX_START_SECONDS)
 
     def check(self, seconds):
-        """Fails if the server has not sent about one sample per second and an answer for each request."""
+        """Fails if the server has not sent about one sample per second and an answer for each request in the last seconds."""
         if self.error:
             raise RunFailed(f"The page of the dashboard failed: {self.error}")
-        samples, answers = self.types.count("sample"), sum(self.types.count(request["type"]) for request in self.REQUESTS)
+        types = [type for moment, type in self.received if moment > self.ended - seconds]
+        samples, answers = types.count("sample"), sum(types.count(request["type"]) for request in self.REQUESTS)
         if samples < seconds * 0.8 or answers < len(self.REQUESTS) * int(seconds / self.SECONDS_PER_REFRESH):
             raise RunFailed(f"The page of the dashboard received only {samples} samples and {answers} answers in {seconds:.0f} seconds.")
 

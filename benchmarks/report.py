@@ -259,9 +259,9 @@ def write_documents(results):
 
 
 def write_sections(results):
-    for document in DOCUMENTS:
-        text = document.read_text(encoding="utf-8")
-        elsewhere = {match[2] for match in SECTION.finditer(text)}
+    texts = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
+    elsewhere = {match[2] for text in texts.values() for match in SECTION.finditer(text)}
+    for document, text in texts.items():
         written = SECTION.sub(lambda match: match[1] + section(match[2], results, elsewhere) + "\n" + match[3], text)
         if written != text:
             document.write_text(written, encoding="utf-8")

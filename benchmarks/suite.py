@@ -259,10 +259,10 @@ MEASUREMENTS = (
         ("cpu", "small_rate", "p99"), SERVER_OPTIONS, ("--size", "120"), 30, connections=10_000, single=True, full_only=True),
     Measurement(
         "dashboard", "Dashboard: 20,000 deliveries per second", "10,000 connections in one group, {messages} messages of 120 bytes, 2 per second.",
-        ("cpu_second", "p99"), VIEWERS, ("--size", "120", "--rate", "2"), 24, connections=10_000, full_only=True),
+        ("cpu_second", "p99"), VIEWERS, ("--size", "120", "--rate", "2", "--timeout", "170"), 24, connections=10_000, full_only=True),
     Measurement(
         "dashboard-idle", "Dashboard: almost idle connections", "10,000 connections in one group, {messages} messages of 120 bytes, one every 5 seconds.",
-        ("cpu_second",), VIEWERS, ("--size", "120", "--rate", "0.2"), 4, connections=10_000, full_only=True),
+        ("cpu_second",), VIEWERS, ("--size", "120", "--rate", "0.2", "--timeout", "170"), 4, connections=10_000, full_only=True),
     Measurement(
         "runtime", "Settings of the runtime",
         "200 connections, {messages} messages of 120 bytes, 64 in flight, immediately after the start of the server.",

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Buffers.Text;
-using System.Globalization;
 
 namespace Broadcast.Middleware.Redis.Storage;
 
@@ -9,7 +8,7 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// For each message, the body contains the length and the payload. The length is a little-endian number of four bytes.
 /// For a transient message, the body contains the bitwise complement of the length. Such a message has no offset. Only
 /// a batch from a channel contains transient messages. If all messages are transient, the batch has the offset of the
-/// previous batch. Its tag contains the publishing node and the number of the batch.
+/// previous batch. Its tag identifies only this batch.
 /// </remarks>
 /// <param name="Epoch">The epoch, in the text format of <see cref="Storage.Epoch"/>.</param>
 /// <param name="Last">The offset of the last message.</param>
@@ -31,24 +30,11 @@ readonly record struct Batch(
 
     const int LengthBytes = 4;
 
-    // Separates the node and the number in the tag of a batch with only transient messages.
-    const char NumberSeparator = '-';
-
     /// <summary>
     /// The offset of the first message. For a batch with only transient messages, the value is the next offset of the
     /// group.
     /// </summary>
     public long First => Last - Count + 1;
-
-    /// <summary>
-    /// Returns the publishing node and the number of a batch with only transient messages. A node gives each batch a
-    /// higher number than the previous batch.
-    /// </summary>
-    public (string Node, long Number) GetTransientNumber()
-    {
-        var separator = Tag.LastIndexOf(NumberSeparator);
-        return (Tag[..separator], long.Parse(Tag.AsSpan(separator + 1), CultureInfo.InvariantCulture));
-    }
 
     /// <summary>Counts all messages, including transient messages.</summary>
     public int CountMessages()

@@ -28,12 +28,6 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     const int MissedChecksUntilStalled = 3;
 
     /// <summary>
-    /// The maximum number of nodes whose last transient batch the subscription remembers. Each restart of a node
-    /// creates another node name, so the subscription forgets all nodes above this number.
-    /// </summary>
-    const int MaxTransientNodes = 256;
-
-    /// <summary>
     /// The time after which a check renews the expiration of a group without messages. The expiration is at least 70
     /// seconds.
     /// </summary>
@@ -76,10 +70,6 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     ulong _epochNumber;
     long _offset;
     string _tag = Batch.NoTag;
-
-    // The number of the last batch with only transient messages, for each publishing node. Only the worker uses this
-    // field.
-    Dictionary<string, long>? _lastTransient;
 
     /// <param name="group">The group.</param>
     /// <param name="repairWindow">The messages that Redis keeps for other nodes.</param>
@@ -385,22 +375,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         // Skip a late batch. The worker has already read the numbered messages of this batch from the stream.
         if (batch.Last < _offset || (batch.Last == _offset && batch.Count > 0)) return true;
         if (batch.First != _offset + 1 || batch.PreviousTag != _tag || ReplacesAcknowledged(batch)) return false;
-        if (batch.Count > 0 || IsNewTransient(batch)) Deliver(batch);
-        return true;
-    }
-
-    /// <summary>
-    /// Returns false if the worker has already delivered this batch, which has only transient messages. After a slow
-    /// connect to a Redis Cluster, StackExchange.Redis can subscribe to a channel on two servers. Each batch then
-    /// arrives twice. Such a batch has no own offset, so its number detects the copy.
-    /// </summary>
-    bool IsNewTransient(in Batch batch)
-    {
-        var (node, number) = batch.GetTransientNumber();
-        _lastTransient ??= new(StringComparer.Ordinal);
-        if (_lastTransient.TryGetValue(node, out var last) && number <= last) return false;
-        if (_lastTransient.Count >= MaxTransientNodes) _lastTransient.Clear();
-        _lastTransient[node] = number;
+        Deliver(batch);
         return true;
     }
 

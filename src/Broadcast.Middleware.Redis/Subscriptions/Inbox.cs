@@ -11,14 +11,29 @@ sealed class Inbox
 {
     const int MaxBytes = 4 * 1024 * 1024;
 
+    // The number of batches whose copies the inbox detects. A copy that arrives later makes the subscription read the
+    // stream, so clients still receive each stored message once.
+    const int MaxNewest = 64;
+
     readonly Queue<Batch> _batches = new();
+    readonly Queue<string> _newestTags = new();
     (string Epoch, long Offset) _lastReceived = ("", 0);
     int _bytes;
     bool _catchUpRequested;
 
-    /// <summary>Adds a batch. Returns false if the inbox has overflowed and dropped all batches.</summary>
+    /// <summary>
+    /// Adds a batch, but ignores a copy of a batch. Returns false if the inbox has overflowed and dropped all batches.
+    /// </summary>
+    /// <remarks>
+    /// After a slow connect to a Redis Cluster, StackExchange.Redis can subscribe to a channel on two servers. Each
+    /// batch then arrives twice.
+    /// </remarks>
     public bool Add(Batch batch)
     {
+        // Different batches have different tags.
+        if (_newestTags.Contains(batch.Tag)) return true;
+        if (_newestTags.Count == MaxNewest) _newestTags.Dequeue();
+        _newestTags.Enqueue(batch.Tag);
         if (_bytes + batch.Body.Length > MaxBytes && _batches.Count > 0)
         {
             _batches.Clear();

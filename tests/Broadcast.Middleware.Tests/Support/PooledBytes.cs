@@ -3,8 +3,8 @@ using System.Diagnostics.Tracing;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// Counts the bytes of the arrays that the shared array pools have created and not yet released. The pools keep returned
-/// arrays for a time, so the heap can grow by these bytes although nothing uses the arrays.
+/// Counts the bytes of the arrays that the shared array pools have created and not yet released. Some of these arrays are
+/// in use. The pools keep the other arrays for a time, although nothing uses them.
 /// </summary>
 sealed class PooledBytes : EventListener
 {
