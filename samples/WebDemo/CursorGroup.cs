@@ -21,14 +21,16 @@ sealed class CursorGroup(string group)
     /// <summary>Publishes the cursor of the sender to the other visitors. Without a position, the cursor leaves the page.</summary>
     public async Task MoveAsync(MessageContext context, FilterDelegate<MessageContext> next, int? x, int? y)
     {
-        // The connection remembers whether its cursor is on the page. This object is the key of the value.
-        context.Connection.Items[this] = x is not null;
+        // The connection remembers whether the group may retain its cursor. This object is the key of the value.
+        context.Connection.Items[this] = true;
         context.Message = Create(context.Connection, x, y);
         context.Recipients = _members;
         context.ExcludeSender();
         try
         {
             await next(context);
+            // After a failed publish, the group may still retain the cursor.
+            if (x is null) context.Connection.Items[this] = false;
         }
         catch (InvalidOperationException)
         {
