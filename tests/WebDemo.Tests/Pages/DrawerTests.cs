@@ -23,7 +23,9 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
         ["load"] = ["Load.cs"],
     };
 
-    /// <summary>The files of the prices page have more lines in total.</summary>
+    /// <summary>
+    /// The files of the prices page have 88 lines in total. So the limit for all files of a page does not apply to this page.
+    /// </summary>
     static readonly string[] PricesFiles = ["PriceFeed.cs", "Quote.cs", "ThrottledPrices.cs"];
 
     /// <summary>At least two pages use each of these files.</summary>
@@ -72,7 +74,7 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
         Assert.All(DemoSource.CodeFiles, static path => Assert.InRange(DemoSource.CountCodeLines(path), 1, MaxCodeLines));
 
     [Fact]
-    public void CodeFiles_OfOnePage_HaveAtMost60LinesInTotal() =>
+    public void CodeFiles_OfOnePageExceptPrices_HaveAtMost60LinesInTotal() =>
         Assert.All(PageFiles.Values, static files => Assert.InRange(files.Sum(static file => DemoSource.CountCodeLines(DemoSource.Find(file))), 1, MaxCodeLines));
 
     [Fact]
