@@ -10,17 +10,16 @@ namespace WebDemo;
 /// <summary>Runs up to 1,000 WebSocket clients in this process for the load page. The page works only on this computer.</summary>
 sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcaster, IServer server, TimeProvider time) : BackgroundService
 {
-    const int MaxClients = 1000, MaxStartsPerTick = 50, TicksPerSecond = 10, ReportsPerSecond = 2;
-    const string LocalOnly = "This page works only on the computer of the server, at http://localhost.";
+    const int MaxCount = 1000, MaxStartsPerTick = 50, TicksPerSecond = 10, TicksPerReport = 5;
     readonly Latencies _latencies = new();
-    readonly SemaphoreSlim _changes = new(0);
+    readonly SemaphoreSlim _joins = new(0);
     int _wanted;
     string? _problem;
 
     public void Map(IEndpointRouteBuilder app)
     {
-        app.MapBroadcast("/load", LocalBroadcast.Name).UseConnect(RequireLocalAsync).Use(ChangeAsync);
-        app.MapBroadcast("/load/clients", LocalBroadcast.Name).UseConnect(RequireLocalAsync).Use(static (_, _) => Task.CompletedTask);
+        app.MapBroadcast("/load", LocalBroadcast.Name).UseConnect(JoinAsync).Use(ChangeAsync);
+        app.MapBroadcast("/load/clients", LocalBroadcast.Name).UseConnect(JoinAsync).Use(static (_, _) => Task.CompletedTask);
     }
 
     #region load
@@ -31,7 +30,7 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         for (var tick = 0; ; tick++)
         {
             if (_problem is not null || broadcaster.Connections.CountGroupMembers("/load") == 0) _wanted = 0;
-            // The server has the same processors, so only some clients start at the same time.
+            // The server has the same processors, so each tick starts only some clients.
             for (var i = 0; i < MaxStartsPerTick && clients.Count < _wanted; i++) clients.Add(RunClientAsync(clients.Count, stoppingToken));
             // Each client receives the time of the publish, and measures the time until the receipt.
             var published = BitConverter.GetBytes(Stopwatch.GetTimestamp());
@@ -39,8 +38,8 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
             await timer.WaitForNextTickAsync(stoppingToken);
             _problem ??= clients.Find(static client => client.IsFaulted)?.Exception?.InnerException?.Message;
             clients.RemoveAll(static client => client.IsCompleted);
-            if (tick % (TicksPerSecond / ReportsPerSecond) == 0 || clients.Count == 0) await ReportAsync(clients.Count);
-            if (clients.Count == 0 && _wanted == 0) await _changes.WaitAsync(stoppingToken);
+            if (tick % TicksPerReport == 0) await ReportAsync(broadcaster.Connections.CountGroupMembers("/load/clients"));
+            if (clients.Count == 0 && broadcaster.Connections.CountGroupMembers("/load") == 0) await _joins.WaitAsync(stoppingToken);
         }
     }
 
@@ -52,39 +51,42 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         var published = new byte[sizeof(long)];
         while (number < _wanted && (await socket.ReceiveAsync(published, cancellationToken)).MessageType == WebSocketMessageType.Binary)
             _latencies.Add(Stopwatch.GetElapsedTime(BitConverter.ToInt64(published)).TotalMilliseconds);
+        if (number < _wanted && socket.CloseStatus is { } status)
+            throw new WebSocketException($"The server closed a client with status {(int)status}: {socket.CloseStatusDescription}");
     }
     #endregion
 
-    /// <summary>Publishes the figures. The group retains the latest figures for new viewers.</summary>
     async Task ReportAsync(int clients)
     {
-        var (count, p50, p99) = _latencies.Take();
-        var figures = new LoadFigures(_wanted, clients, count * ReportsPerSecond, p50, p99, Environment.WorkingSet >> 20, _problem);
+        var (deliveries, p50, p99) = _latencies.Take();
+        var figures = new LoadFigures(_wanted, clients, (int)deliveries, p50, p99, Environment.WorkingSet >> 20, _problem);
         await broadcaster.PublishAsync(figures, DemoJson.Default.LoadFigures, Recipients.Group("/load"), "figures");
     }
 
     /// <summary>Starts or stops clients. The text of the message is the number of clients.</summary>
     Task ChangeAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
-        _problem = null;
-        _wanted = int.TryParse(context.Text, CultureInfo.InvariantCulture, out var count) ? Math.Clamp(count, 0, MaxClients) : 0;
-        _changes.Release();
+        (_problem, _wanted) = (null, int.TryParse(context.Text, CultureInfo.InvariantCulture, out var n) ? Math.Clamp(n, 0, MaxCount) : 0);
         return Task.CompletedTask;
     }
 
-    /// <summary>Also checks the host name, because the requests of a reverse proxy come from a loopback address.</summary>
-    static async Task RequireLocalAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    /// <summary>Accepts only connections from this computer.</summary>
+    async Task JoinAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
-        var isLocal = IPAddress.IsLoopback(context.Connection.RemoteAddress ?? IPAddress.None)
-            && context.HttpContext.Request.Host.Host is "localhost" or "127.0.0.1" or "[::1]";
-        if (isLocal) await next(context);
-        else context.Close(WebSocketCloseStatus.PolicyViolation, LocalOnly);
+        // The first viewer starts with a stopped load and without an old problem.
+        if (broadcaster.Connections.CountGroupMembers("/load") == 0) (_wanted, _problem) = (0, null);
+        // The requests of a reverse proxy also come from a loopback address, so this condition also checks the host name.
+        if (IPAddress.IsLoopback(context.Connection.RemoteAddress ?? IPAddress.None)
+            && context.HttpContext.Request.Host.Host is "localhost" or "127.0.0.1" or "[::1]") await next(context);
+        else context.Close(WebSocketCloseStatus.PolicyViolation, "This page works only on the server's computer, at http://localhost.");
+        // Only viewers receive reports, so the loop waits for the first viewer.
+        if (context.Connection.HomeGroup == "/load") _joins.Release();
     }
 }
 
 /// <summary>The figures of the load page. The server sends these figures twice per second.</summary>
 /// <param name="Wanted">The number of clients that the page has requested.</param>
-/// <param name="Clients">The number of running clients.</param>
+/// <param name="Clients">The number of connected clients.</param>
 /// <param name="Deliveries">The number of messages per second that the clients received since the previous report.</param>
 /// <param name="P50">The median time from publish to receive, in milliseconds. Null without deliveries.</param>
 /// <param name="P99">The 99th percentile of the time from publish to receive, in milliseconds. Null without deliveries.</param>

@@ -13,7 +13,7 @@ let wanted = 0;
 function receive(data) {
   const figures = JSON.parse(data);
   wanted = figures.wanted;
-  // The last report contains the deliveries before the stop.
+  // The first report after a stop contains earlier deliveries.
   const deliveries = figures.clients > 0 ? figures.deliveries : 0;
   $("open").textContent = figures.clients.toLocaleString();
   $("deliveries").textContent = deliveries.toLocaleString();

@@ -9,24 +9,24 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
     [Fact]
     public async Task LoadClients_ViewerSetsCountAndLeaves_StartAndStop()
     {
+        using var visitor = await server.ConnectAsync("/live");
         using (var viewer = await server.ConnectAsync("/load"))
         {
             await viewer.SendTextAsync("20");
-            await ReceiveAsync(viewer, static figures => GetInt(figures, "clients") == 20 && GetInt(figures, "deliveries") > 0 && figures.TryGetProperty("p99", out _));
+            await viewer.ReceiveUntilAsync(static figures => GetInt(figures, "clients") == 20 && GetInt(figures, "deliveries") > 0 && figures.TryGetProperty("p99", out _));
             await viewer.SendTextAsync("0");
-            await ReceiveAsync(viewer, static figures => GetInt(figures, "clients") == 0 && GetInt(figures, "wanted") == 0);
+            await viewer.ReceiveUntilAsync(static figures => GetInt(figures, "clients") == 0 && GetInt(figures, "wanted") == 0);
             await viewer.SendTextAsync("10");
-            await ReceiveAsync(viewer, static figures => GetInt(figures, "clients") == 10);
+            await viewer.ReceiveUntilAsync(static figures => GetInt(figures, "clients") == 10);
             await viewer.CloseNormallyAsync();
         }
 
-        // Without a viewer, the clients stop. The server may notice the disconnect of the first viewer only after another
-        // viewer has connected.
-        for (var wanted = 10; wanted > 0;)
-        {
-            using var other = await server.ConnectAsync("/load");
-            wanted = GetInt(await other.ReceiveJsonAsync(), "wanted");
-        }
+        // Without a viewer, the clients stop. With 10 clients, the server delivers 100 messages per second.
+        await WaitForPeopleAsync(visitor, 1);
+        await visitor.ReceiveUntilAsync(static message => message.TryGetProperty("messagesPerSecond", out var messages) && messages.GetInt64() < 10);
+        // The next viewer starts with a stopped load.
+        using var next = await server.ConnectAsync("/load");
+        await next.ReceiveUntilAsync(static figures => GetInt(figures, "clients") == 0 && GetInt(figures, "wanted") == 0);
     }
 
     [Fact]
@@ -37,7 +37,8 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
         foreach (var count in new[] { 8, 3, 6 })
         {
             await viewer.SendTextAsync($"{count}");
-            await ReceiveAsync(viewer, figures => GetInt(figures, "clients") == count && GetInt(figures, "wanted") == count);
+            await viewer.ReceiveUntilAsync(
+                figures => GetInt(figures, "clients") == count && GetInt(figures, "wanted") == count && GetInt(figures, "deliveries") > 0);
         }
     }
 
@@ -47,8 +48,37 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
         await using var own = await DemoServer.CreateAsync("--Local:MaxConnections=5");
         using var viewer = await own.ConnectAsync("/load");
         await viewer.SendTextAsync("20");
-        await ReceiveAsync(viewer, static figures =>
+        await viewer.ReceiveUntilAsync(static figures =>
             GetInt(figures, "clients") == 0 && GetInt(figures, "wanted") == 0 && figures.TryGetProperty("problem", out _));
+    }
+
+    [Fact]
+    public async Task LoadClients_ServerClosesConnections_StopWithReason()
+    {
+        // The viewer sends a message immediately. The clients never send a message, so the server closes their connections.
+        await using var own = await DemoServer.CreateAsync("--Local:FirstMessageTimeout=00:00:10");
+        using var viewer = await own.ConnectAsync("/load");
+        await viewer.SendTextAsync("5");
+        await viewer.ReceiveUntilAsync(static figures =>
+            GetInt(figures, "clients") == 0 && GetInt(figures, "wanted") == 0 && figures.TryGetProperty("problem", out var problem)
+            && problem.GetString()!.StartsWith("The server closed a client with status 1008: ", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Connect_AfterProblemOfEarlierViewer_ReceivesReportWithoutProblem()
+    {
+        await using var own = await DemoServer.CreateAsync("--Local:MaxConnections=5");
+        using var visitor = await own.ConnectAsync("/live");
+        using (var viewer = await own.ConnectAsync("/load"))
+        {
+            await viewer.SendTextAsync("20");
+            await viewer.ReceiveUntilAsync(static figures => GetInt(figures, "clients") == 0 && figures.TryGetProperty("problem", out _));
+            await viewer.CloseNormallyAsync();
+        }
+
+        await WaitForPeopleAsync(visitor, 1);
+        using var next = await own.ConnectAsync("/load");
+        await next.ReceiveUntilAsync(static figures => GetInt(figures, "wanted") == 0 && !figures.TryGetProperty("problem", out _));
     }
 
     [Fact]
@@ -57,16 +87,12 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
         using var socket = new ClientWebSocket();
         socket.Options.SetRequestHeader("Host", "example.com");
         await socket.ConnectAsync(server.GetWebSocketUrl("/load"), TestContext.Current.CancellationToken);
-        await socket.AssertClosedAsync(WebSocketCloseStatus.PolicyViolation, "This page works only on the computer of the server, at http://localhost.");
+        await socket.AssertClosedAsync(WebSocketCloseStatus.PolicyViolation, "This page works only on the server's computer, at http://localhost.");
     }
 
-    static async Task ReceiveAsync(ClientWebSocket viewer, Func<JsonElement, bool> isExpected)
-    {
-        while (!isExpected(await viewer.ReceiveJsonAsync()))
-        {
-            // Read the next figures.
-        }
-    }
+    /// <summary>Waits until the start page shows this number of people. The clients of the load page are no people.</summary>
+    static Task WaitForPeopleAsync(ClientWebSocket visitor, int count) =>
+        visitor.ReceiveUntilAsync(message => message.TryGetProperty("people", out var people) && people.GetInt32() == count);
 
     static int GetInt(JsonElement figures, string name) => figures.GetProperty(name).GetInt32();
 }
