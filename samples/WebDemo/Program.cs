@@ -5,7 +5,7 @@ using WebDemo;
 // The settings and pages are next to the program, so the demo can start from any directory.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
 var settings = builder.Configuration.GetSection("Broadcast");
-var broadcast = builder.Services.AddBroadcast(settings);
+IBroadcastBuilder[] broadcasts = [builder.Services.AddBroadcast(settings), builder.Services.AddBroadcast(Members.BroadcastName, settings)];
 var health = builder.Services.AddHealthChecks();
 PhoneLink.Listen(builder);
 Members.Add(builder.Services);
@@ -13,7 +13,8 @@ Members.Add(builder.Services);
 // With --Broadcast:Redis:Configuration=localhost:6379, the demo is one node of a cluster.
 if (settings.GetSection("Redis") is var redis && redis.Exists())
 {
-    broadcast.AddRedis(redis, options => options.Prefix = string.IsNullOrEmpty(options.Prefix) ? "webdemo" : options.Prefix);
+    foreach (var broadcast in broadcasts)
+        broadcast.AddRedis(redis, options => options.Prefix = string.IsNullOrEmpty(options.Prefix) ? "webdemo" : options.Prefix);
     health.AddBroadcastRedis();
 }
 
@@ -21,7 +22,7 @@ if (settings.GetSection("Redis") is var redis && redis.Exists())
 if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<PriceFeed>();
 builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 
-// Each node has its own figures, game and load. So these pages use a second broadcast, which never uses Redis.
+// Each node has its own figures, game and load. So these pages use a third broadcast, which never uses Redis.
 builder.Services.AddBroadcast(LocalBroadcast.Name, builder.Configuration.GetSection("Local"));
 builder.Services.AddSingleton<PhoneLink>().AddSingleton<Game>().AddSingleton<Load>().AddHostedService<StartPage>()
     .AddHostedService(services => services.GetRequiredService<Game>())
@@ -73,8 +74,8 @@ app.MapBroadcast("/prices", options => options.AllowClientFilters = true).Use((c
 
 // HTTP endpoints: these endpoints publish a message and return the number of connections.
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.NoServerSizeLimit);
-app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
-    TypedResults.Json(new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));
+app.MapGet("/count", (IConnectionRegistry connections, string? group) => TypedResults.Json(
+    new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));
 
 // Each of these pages has its own file in the folder Pages.
 LiveCursors.Map(app);
@@ -89,8 +90,8 @@ Members.Map(app);
 
 app.MapHealthChecks("/health");
 
-// The dashboard answers only requests from this computer, and only with --environment=Development. In a real app, add
-// RequireAuthorization.
+// The dashboard shows the default broadcast. The dashboard answers only requests from this computer, and only with
+// --environment=Development. In a real app, add RequireAuthorization.
 app.MapBroadcastDashboard("/broadcast");
 
 app.Run();

@@ -8,9 +8,13 @@ using Microsoft.IdentityModel.Tokens;
 
 namespace WebDemo;
 
-/// <summary>A room for members. A login returns a JSON Web Token, and the handshake needs this token.</summary>
+/// <summary>
+/// A room for members. A login returns a JSON Web Token, and the handshake needs this token. The room has its own broadcast.
+/// So <c>POST /publish</c>, which any client can use, cannot send a message under the name of a member.
+/// </summary>
 static class Members
 {
+    public const string BroadcastName = "members";
     const string Password = "demo", Issuer = "webdemo";
 
     // After a restart, old tokens are invalid. The nodes of a cluster need a common key in their settings instead.
@@ -22,10 +26,8 @@ static class Members
         services.AddAuthentication().AddJwtBearer(static options =>
         {
             options.MapInboundClaims = false;
-            options.TokenValidationParameters = new()
-            {
-                ValidIssuer = Issuer, ValidAudience = Issuer, IssuerSigningKey = Key, ClockSkew = TimeSpan.Zero,
-            };
+            options.TokenValidationParameters =
+                new() { ValidIssuer = Issuer, ValidAudience = Issuer, IssuerSigningKey = Key, ClockSkew = TimeSpan.Zero };
             options.Events = new() { OnMessageReceived = ReadTokenFromQuery };
         });
     }
@@ -36,9 +38,9 @@ static class Members
         app.MapPost("/login", LogIn);
         // A member gets a new token, and extends the open connection with this token. A real app limits the number of renewals.
         app.MapPost("/login/renew", Renew).RequireAuthorization();
-        app.MapBroadcastRefresh("/members/refresh", of: "/members").RequireAuthorization();
+        app.MapBroadcastRefresh("/members/refresh", of: "/members", BroadcastName).RequireAuthorization();
         // The page needs the ID of its connection to extend the connection.
-        app.MapBroadcast("/members").RequireAuthorization().Use<ConnectionIdFilter>().Use(SignAsync);
+        app.MapBroadcast("/members", BroadcastName).RequireAuthorization().Use<ConnectionIdFilter>().Use(SignAsync);
     }
 
     static Task ReadTokenFromQuery(MessageReceivedContext context)

@@ -7,8 +7,9 @@ namespace WebDemo;
 /// visitors. <see cref="LiveCursors"/> maps the URL of the page.
 /// </summary>
 sealed class StartPage(
-    IBroadcaster all, [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local,
-    [FromKeyedServices(LocalBroadcast.Name)] IPresence presence, PhoneLink phone, TimeProvider time) : BackgroundService
+    IConnectionRegistry shared, [FromKeyedServices(Members.BroadcastName)] IConnectionRegistry members,
+    [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local, [FromKeyedServices(LocalBroadcast.Name)] IPresence presence,
+    PhoneLink phone, TimeProvider time) : BackgroundService
 {
     static readonly Recipients Visitors = Recipients.Group("/live");
 
@@ -29,9 +30,9 @@ sealed class StartPage(
 
     LiveFigures Measure(DeliveryMeter meter)
     {
-        var people = all.Connections.Count + local.Connections.Count - local.Connections.CountGroupMembers("/load/clients");
+        var others = shared.Count + members.Count - local.Connections.CountGroupMembers("/load/clients");
         var (messages, p99) = meter.Read();
-        return new(people, messages, p99, phone.Url);
+        return new(local.Connections.Count + others, messages, p99, phone.Url);
     }
 }
 
