@@ -10,13 +10,14 @@ namespace WebDemo;
 
 /// <summary>
 /// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. If the URL contains no
-/// group, every connection receives the message. With <c>transient=true</c>, the group does not keep the message. With
-/// <c>key=…</c>, a newer message with the same key replaces the message, and the group can retain the newest message of
-/// each key. With <c>remove=true</c>, the message removes the retained value of its key. With <c>id=…</c>, a repeated
+/// group, every connection of the default broadcast receives the message. With <c>transient=true</c>, the group does not keep
+/// the message. With <c>key=…</c>, a newer message with the same key replaces the message, and the group can retain the newest
+/// message of each key. With <c>remove=true</c>, the message removes the retained value of its key. With <c>id=…</c>, a repeated
 /// request has no effect, so a client can safely retry.
 /// </summary>
 /// <remarks>
-/// Any client can use this endpoint. In a real app, map the endpoint with <c>RequireAuthorization()</c>.
+/// Any client can use this endpoint. In a real app, map the endpoint with <c>RequireAuthorization()</c>. The endpoint refuses
+/// the groups of the board, because they keep messages, and each of their messages contains the name of its sender.
 /// </remarks>
 static class PublishEndpoint
 {
@@ -30,9 +31,10 @@ static class PublishEndpoint
         string? remove, string? transient, CancellationToken cancellationToken)
     {
         if (GetRecipients(group) is not { } recipients)
-            return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters, for example ?group=/rooms/blue.");
+            return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters: ?group=/rooms/blue.");
 
-        if (group == "/members") return Problem(StatusCodes.Status403Forbidden, "Only members may publish to this group. Log in at /login.html.");
+        if (group is "/board" or "/board/cursors")
+            return Problem(StatusCodes.Status403Forbidden, "Only the board publishes to this group. Draw at /board.html.");
 
         if (!bool.TryParse(transient ?? bool.FalseString, out var isTransient))
             return BadRequest("The value of transient is not valid. Use transient=true or transient=false.");

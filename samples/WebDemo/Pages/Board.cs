@@ -5,9 +5,13 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// A shared drawing. The server validates each message, and adds the ID and name of the sender. So clients cannot send
-/// messages under another name. The group keeps strokes and "clear" messages for clients that join later.
+/// A shared drawing. The server validates each message, and adds the ID and name of the sender. So clients of this URL cannot
+/// send messages under another name. The group keeps strokes and "clear" messages for clients that join later.
 /// </summary>
+/// <remarks>
+/// <c>POST /publish</c> without a group also reaches the connections of the board, without this validation. So any client can
+/// show a stroke under any name. The group does not keep such a stroke, and the page ignores a malformed message.
+/// </remarks>
 static class Board
 {
     const int Size = 2000, MaxCoordinates = 256;

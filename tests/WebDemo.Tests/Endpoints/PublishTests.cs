@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
 
@@ -89,20 +90,26 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     [Fact]
     public async Task Post_WithKey_IsRetainedUntilRemoved()
     {
-        using var member = await server.ConnectAsync("/board");
-        await server.WaitForCountAsync("/board/cursors", 1);
-        await member.ReceiveTextAsync();
-        Assert.Equal("""{"localRecipients":1,"offset":1}""", await PublishAsync("/publish?group=/board/cursors&key=a", "a1"));
-        await PublishAsync("/publish?group=/board/cursors&key=b", "b1");
-        await PublishAsync("/publish?group=/board/cursors&key=a&transient=true", "transient");
-        await PublishAsync("/publish?group=/board/cursors&key=a&remove=false", "a2");
-        await PublishAsync("/publish?group=/board/cursors&key=b&remove=true", "b removed");
+        await using var own = await DemoServer.CreateAsync("--Broadcast:Groups:/ws:RetainLatestPerKey=true");
+        using var member = await own.ConnectAsync("/ws");
+        await own.WaitForCountAsync("/ws", 1);
+        await PublishAsync("&key=a", "a1");
+        await PublishAsync("&key=b", "b1");
+        await PublishAsync("&key=a&transient=true", "transient");
+        await PublishAsync("&key=a&remove=false", "a2");
+        await PublishAsync("&key=b&remove=true", "b removed");
 
         foreach (var text in new[] { "a1", "b1", "transient", "a2", "b removed" }) Assert.Equal(text, await member.ReceiveTextAsync());
-        using var later = await server.ConnectAsync("/board");
+        using var later = await own.ConnectAsync("/ws");
         Assert.Equal("a2", await later.ReceiveTextAsync());
-        Assert.Equal("you", (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
-        await PublishAsync("/publish?group=/board/cursors&key=a&remove=true", "a removed");
+        await PublishAsync("&key=a&remove=true", "a removed");
+        Assert.Equal("a removed", await later.ReceiveTextAsync());
+
+        async Task PublishAsync(string query, string text)
+        {
+            using var response = await own.Http.PostAsync($"/publish?group=/ws{query}", new StringContent(text), TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        }
     }
 
     [Fact]
@@ -129,12 +136,28 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
         Assert.Contains(expected, text, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public async Task Post_ToMembers_ReturnsForbiddenWithFix()
+    [Theory]
+    [InlineData("/board")]
+    [InlineData("/board/cursors")]
+    public async Task Post_ToBoard_ReturnsForbiddenWithFix(string group)
     {
-        var (status, text) = await PostAsync("/publish?group=/members", new StringContent("Ann: hello"));
+        var (status, text) = await PostAsync($"/publish?group={group}&key=a", new StringContent("""{"type":"stroke"}"""));
         Assert.Equal(HttpStatusCode.Forbidden, status);
-        Assert.Contains("Log in", text, StringComparison.Ordinal);
+        Assert.Contains("Draw at /board.html", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Post_ToMembersOrToEveryone_DoesNotReachMembers()
+    {
+        using var login = await server.Http.PostAsJsonAsync("/login", new LoginRequest("Ann", "demo"), TestContext.Current.CancellationToken);
+        var session = await login.Content.ReadFromJsonAsync<LoginResponse>(TestContext.Current.CancellationToken);
+        using var ann = await server.ConnectAsync($"/members?access_token={session!.Token}");
+        // The server reads messages after all joins of the connection.
+        await ann.SendTextAsync("joined?");
+        Assert.Equal("Ann: joined?", await ann.ReceiveTextAsync());
+        foreach (var url in new[] { "/publish?group=/members", "/publish" }) await PublishAsync(url, "Ann: I resign");
+        await ann.SendTextAsync("hello");
+        Assert.Equal("Ann: hello", await ann.ReceiveTextAsync());
     }
 
     [Fact]
