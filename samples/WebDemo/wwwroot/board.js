@@ -83,13 +83,19 @@ function receive(data) {
 }
 // #endregion
 
-// The page also receives messages to all connections. The page ignores such messages if they do not belong to the board.
+// The page also receives messages to all connections. The page ignores such messages if they are not valid messages of the board.
 function parse(data) {
   try {
-    return JSON.parse(data);
+    const message = JSON.parse(data);
+    return isValid(message) ? message : null;
   } catch {
     return null;
   }
+}
+
+function isValid({ type, name, points, x, y }) {
+  if (type === "stroke") return typeof name === "string" && Array.isArray(points) && points.length > 1 && points.every(Number.isFinite);
+  return type !== "cursor" || x === undefined || (typeof name === "string" && Number.isFinite(x) && Number.isFinite(y));
 }
 
 function addStroke(stroke) {

@@ -66,7 +66,7 @@ function showState() {
 
 function receivePrice(data) {
   const price = parse(data);
-  if (typeof price?.symbol === "string") newest.set(price.symbol, price);
+  if (typeof price?.symbol === "string" && Number.isFinite(price.price)) newest.set(price.symbol, price);
 }
 
 function showPrices() {

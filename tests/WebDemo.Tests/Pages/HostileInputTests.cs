@@ -3,7 +3,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests that pages show markup in names and messages as text.</summary>
+/// <summary>Tests that pages show markup in names and messages as text, and ignore malformed messages.</summary>
 public sealed class HostileInputTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
 {
     static readonly string[] Markups = ["<img src=x onerror=hacked=1>", "<script>hacked=1</script>"];
@@ -30,6 +30,41 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
 
         await Expect(ann.Page.Locator("img[src=x], script:not([src])")).ToHaveCountAsync(0);
         Assert.False(await ann.Page.EvaluateAsync<bool>("() => 'hacked' in window"));
+    }
+
+    [Theory]
+    [InlineData("index.html", "#ticker b")]
+    [InlineData("prices.html", ".tile b")]
+    public async Task Price_WithoutNumber_IsIgnored(string page, string selector)
+    {
+        // The group retains the newest message of each key, so the page also receives earlier messages.
+        await PublishAsync("?group=/prices&key=0", """{"symbol":"0"}""");
+        await PublishAsync("?group=/prices&key=1", """{"symbol":"1","price":"1","time":1}""");
+        await PublishAsync("?group=/prices&key=2", "null");
+        var price = new PriceUpdate("00", 1, 0, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
+        using var response = await PostAsync("/publish?group=/prices&key=00", price);
+        await using var ann = await browser.OpenAsync(new(server.Url, page));
+        await Expect(ann.Page.Locator(selector).First).ToHaveTextAsync("00");
+        // The end of the test also asserts that the page reported no error.
+        foreach (var symbol in new[] { "0", "1" })
+            await Expect(ann.Page.Locator(selector).GetByText(symbol, new() { Exact = true })).ToHaveCountAsync(0);
+    }
+
+    [Fact]
+    public async Task BoardMessage_WithoutNameOrPoints_IsIgnored()
+    {
+        await using var ann = await browser.OpenAsync(new(server.Url, "board.html"));
+        var cursors = ann.Page.Locator(".cursor");
+        // The page joins the group of all connections shortly after the handshake.
+        do await PublishAsync("", """{"type":"cursor","id":"one","name":"One","x":1,"y":1}""");
+        while (await cursors.CountAsync() == 0);
+        await PublishAsync("", """{"type":"stroke"}""");
+        await PublishAsync("", """{"type":"stroke","name":"Ann","points":7}""");
+        await PublishAsync("", """{"type":"stroke","points":[1,2]}""");
+        await PublishAsync("", """{"type":"cursor","id":"none","x":1,"y":1}""");
+        await PublishAsync("", "null");
+        await PublishAsync("", """{"type":"cursor","id":"two","name":"Two","x":1,"y":1}""");
+        await Expect(cursors).ToHaveTextAsync(["One", "Two"]);
     }
 
     /// <summary>Uses the markup as the name of a client, and as its message. Returns the connection of the client.</summary>
@@ -61,6 +96,12 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
                     return member;
                 }
         }
+    }
+
+    async Task PublishAsync(string query, string text)
+    {
+        using var response = await server.Http.PostAsync($"/publish{query}", new StringContent(text), TestContext.Current.CancellationToken);
+        response.EnsureSuccessStatusCode();
     }
 
     Task<HttpResponseMessage> PostAsync<T>(string url, T body) => server.Http.PostAsJsonAsync(url, body, TestContext.Current.CancellationToken);
