@@ -6,7 +6,8 @@ namespace WebDemo;
 static class Typing
 {
     /// <summary>Maps the URL of each room. A message without content means that its sender is typing.</summary>
-    public static void Map(IEndpointRouteBuilder app) => app.MapBroadcast("/rooms/{room}/typing", static options => options.MaxMessageBytes = 1)
+    public static void Map(IEndpointRouteBuilder app) => app
+        .MapBroadcast("/rooms/{room}/typing", static options => options.MaxMessageBytes = 1)
         .UseConnect(static (context, next) =>
         {
             DisplayName.Set(context);
