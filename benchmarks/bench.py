@@ -109,7 +109,7 @@ class Viewer(threading.Thread):
             self.error = error
 
     async def view(self):
-        import websockets
+        import websockets  # The other measurements do not need this module.
         origin = f"http://{self.address.split('/')[0]}"
         async with websockets.connect(f"ws://{self.address}", origin=origin) as socket:
             refreshed = 0

@@ -79,8 +79,8 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         if (IPAddress.IsLoopback(context.Connection.RemoteAddress ?? IPAddress.None)
             && context.HttpContext.Request.Host.Host is "localhost" or "127.0.0.1" or "[::1]") await next(context);
         else context.Close(WebSocketCloseStatus.PolicyViolation, "This page works only on the server's computer, at http://localhost.");
-        // Only viewers receive reports, so the loop waits for the first viewer.
-        if (context.Connection.HomeGroup == "/load") _joins.Release();
+        // The loop waits until a viewer joins, because only viewers receive reports.
+        if (context.Result.Joined && context.Connection.HomeGroup == "/load") _joins.Release();
     }
 }
 

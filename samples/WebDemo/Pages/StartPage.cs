@@ -30,9 +30,9 @@ sealed class StartPage(
 
     LiveFigures Measure(DeliveryMeter meter)
     {
-        var others = shared.Count + members.Count - local.Connections.CountGroupMembers("/load/clients");
+        var connections = shared.Count + members.Count + local.Connections.Count;
         var (messages, p99) = meter.Read();
-        return new(local.Connections.Count + others, messages, p99, phone.Url);
+        return new(connections - local.Connections.CountGroupMembers("/load/clients"), messages, p99, phone.Url);
     }
 }
 

@@ -16,7 +16,7 @@ sealed class Inbox
     const int MaxNewest = 64;
 
     readonly Queue<Batch> _batches = new();
-    readonly Queue<string> _newestTags = new();
+    readonly Queue<(string Epoch, string Tag)> _newest = new();
     (string Epoch, long Offset) _lastReceived = ("", 0);
     int _bytes;
     bool _catchUpRequested;
@@ -30,10 +30,12 @@ sealed class Inbox
     /// </remarks>
     public bool Add(Batch batch)
     {
-        // Different batches have different tags.
-        if (_newestTags.Contains(batch.Tag)) return true;
-        if (_newestTags.Count == MaxNewest) _newestTags.Dequeue();
-        _newestTags.Enqueue(batch.Tag);
+        // Different batches of an epoch have different tags. After Redis has lost its data, a node may send the first
+        // batch again. This batch then has the same tag in the new epoch.
+        var identity = (batch.Epoch, batch.Tag);
+        if (_newest.Contains(identity)) return true;
+        if (_newest.Count == MaxNewest) _newest.Dequeue();
+        _newest.Enqueue(identity);
         if (_bytes + batch.Body.Length > MaxBytes && _batches.Count > 0)
         {
             _batches.Clear();

@@ -35,8 +35,8 @@ static class Stall
         for (var sent = 1; ; sent++)
         {
             await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), cancellationToken: TestContext.Current.CancellationToken);
-            // No event reports that a write waits. So the test assumes a waiting write after 60 checks that find the same
-            // write. Each check waits for the pump, so a busy machine only makes the checks slower.
+            // A write may wait only for a moment. So the test assumes that the client has stalled after 60 checks that find a
+            // waiting write and no progress. Each check waits for the pump, so a busy machine only makes the checks slower.
             for (var looks = 0; meters.Delivered < before + sent;)
             {
                 if (looks == 60) return sent;
