@@ -67,8 +67,10 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     public void Announce(TrackedCursors cursors)
     {
         if (!cursors.TryMarkAnnounced()) return;
-        do cursors.Next = Volatile.Read(ref _announced);
-        while (Interlocked.CompareExchange(ref _announced, cursors, cursors.Next) != cursors.Next);
+        TrackedCursors? first;
+        // After the exchange, the pump may take the list and change Next. So do not read Next again.
+        do cursors.Next = first = Volatile.Read(ref _announced);
+        while (Interlocked.CompareExchange(ref _announced, cursors, first) != first);
     }
 
     /// <summary>

@@ -112,6 +112,38 @@ public sealed class WakeUpTests
     }
 
     [Fact]
+    public async Task Pump_AnnounceWhileActivating_ActivatesEachAnnouncementOnce()
+    {
+        var rounds = 500_000 * Effort.Factor;
+        var pump = new Pump(static _ => Assert.Fail("An announcement must not schedule the pump."));
+        var started = Stopwatch.GetTimestamp();
+        var running = 3;
+        var publishers = Enumerable.Range(0, running).Select(_ => TestThread.Start(() =>
+        {
+            var (subscriber, cursors) = (new Announced(), new TrackedCursors());
+            cursors.Add(new Cursor(TestLog.Create(new SequenceClock(), 1024), subscriber, set: null));
+            try
+            {
+                for (var i = 1; i <= rounds && Stopwatch.GetElapsedTime(started) < _longest; i++)
+                {
+                    pump.Announce(cursors);
+                    WaitFor(() => subscriber.Count, i);
+                    Assert.Equal(i, subscriber.Count);
+                }
+            }
+            finally
+            {
+                Interlocked.Decrement(ref running);
+            }
+        })).ToArray();
+        var activating = TestThread.Start(() =>
+        {
+            while (Volatile.Read(ref running) > 0) pump.ActivateAnnounced();
+        });
+        await Task.WhenAll([.. publishers, activating]);
+    }
+
+    [Fact]
     public async Task Pump_OnThreadPool_LosesNoWakeUp()
     {
         var pump = new Pump(static work => ThreadPool.UnsafeQueueUserWorkItem(work, preferLocal: false));
@@ -178,6 +210,22 @@ public sealed class WakeUpTests
         void IValueTaskSource.OnCompleted(
             Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
             _write.OnCompleted(continuation, state, token, flags);
+    }
+
+    /// <summary>Counts the announcements of one log. The cursor of this subscriber never becomes active.</summary>
+    sealed class Announced : ILogSubscriber
+    {
+        int _count;
+
+        public int Count => Volatile.Read(ref _count);
+
+        public string Id => "announced";
+
+        public void OnNewMessages() { }
+
+        public void OnAnnounced(Cursor cursor) => Volatile.Write(ref _count, _count + 1);
+
+        public void OnPrivateLogRead() { }
     }
 
     sealed class Mailbox : PumpItem
