@@ -140,8 +140,25 @@ sealed class Block
     /// <summary>Returns the payload of an entry. The memory belongs to the block.</summary>
     public ReadOnlyMemory<byte> PayloadOf(int index, out MessageType type)
     {
-        var frame = FrameOf(index);
-        return Frame.Next(ref frame, out type);
+        var (start, end) = (EndOf(index), _entries[index].End);
+        type = (MessageType)Frame.Opcode(_data.AsSpan(start));
+        var size = Frame.PayloadSize(end - start);
+        return _data.AsMemory(end - size, size);
+    }
+
+    /// <summary>
+    /// Returns the parts of an entry that a subscription filter may read. The payload belongs to the block.
+    /// </summary>
+    public Message MessageOf(int index)
+    {
+        var payload = PayloadOf(index, out var type);
+        var metadata = _entries[index].Metadata;
+        return new Message(payload, type)
+        {
+            Key = KeyOf(index),
+            Tags = metadata?.Tags,
+            IsJson = metadata is { IsJson: true },
+        };
     }
 
     /// <summary>

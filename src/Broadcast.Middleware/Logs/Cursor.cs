@@ -661,7 +661,7 @@ sealed class Cursor
     /// <summary>Finds the next consecutive entries that the filter accepts.</summary>
     (int From, int To) FindAccepted(CursorFilter filter, Block block, int from, int count)
     {
-        var verdicts = filter.GetVerdicts(block, count);
+        var verdicts = filter.GetVerdicts(block, from, ref count);
         if (verdicts is not null && !block.HasMetadata)
         {
             from = verdicts.FindAccepted(from, count);

@@ -29,43 +29,46 @@ sealed class CursorFilter(SubscriptionFilter filter)
 
     /// <exception cref="SubscriptionFilterException">The delegate of the filter threw an exception.</exception>
     public bool Accepts(Block block, int index) => filter.HasDelegate
-        ? AcceptsMessage(block, index)
+        ? Accepts(filter, block.MessageOf(index))
         : filter.Accepts(block[index].Metadata?.Tags);
 
     /// <summary>
-    /// Returns the results of the filter for the first entries of a block. Returns null for a delegate and for a
-    /// compacted block. The cursor must then evaluate the filter for each entry.
+    /// Returns the results of the filter for entries of a block. Returns null for a compacted block. The cursor must
+    /// then evaluate the filter for each entry.
     /// </summary>
-    public FilterVerdicts? GetVerdicts(Block block, int count)
+    /// <param name="block">The block.</param>
+    /// <param name="from">The first entry that needs a result.</param>
+    /// <param name="to">
+    /// The entry after the last entry that needs a result. If the delegate of the filter throws an exception for an
+    /// entry after <paramref name="from"/>, the method changes this argument to that entry. The cursor then sends the
+    /// entries before the exception.
+    /// </param>
+    /// <exception cref="SubscriptionFilterException">
+    /// The delegate of the filter threw an exception for the first entry.
+    /// </exception>
+    public FilterVerdicts? GetVerdicts(Block block, int from, ref int to)
     {
-        if (filter.HasDelegate || block.IsCompacted) return null;
+        if (block.IsCompacted) return null;
         // The first offset identifies a block of the log, because no two blocks with entries have the same first
         // offset. A retained block can have the first offset of a block of the log, so negate the offset. A cursor
         // reads at most one retained block.
         var id = block.IsRetained ? -block.FirstOffset : block.FirstOffset;
-        if (_verdicts is null || _verdictsBlock != id)
-            (_verdictsBlock, _verdicts) = (id, block.VerdictsOf(filter) ?? GetOwnVerdicts());
-        _verdicts.Complete(block, count);
+        // A cursor that goes back to its bookmark needs results for earlier entries.
+        if (_verdicts is null || _verdictsBlock != id || from < _verdicts.First)
+            (_verdictsBlock, _verdicts) = (id, GetSharedVerdicts(block) ?? GetOwnVerdicts(from));
+        to = _verdicts.Complete(block, from, to);
         return _verdicts;
     }
 
-    FilterVerdicts GetOwnVerdicts()
-    {
-        if (_ownVerdicts is null) return _ownVerdicts = new(filter);
-        _ownVerdicts.Reset();
-        return _ownVerdicts;
-    }
+    // The cursors do not share the results of a delegate. Otherwise, the block would keep the delegate and its objects
+    // in memory after the connection has ended.
+    FilterVerdicts? GetSharedVerdicts(Block block) => filter.HasDelegate ? null : block.VerdictsOf(filter);
 
-    bool AcceptsMessage(Block block, int index)
+    FilterVerdicts GetOwnVerdicts(int first)
     {
-        var payload = block.PayloadOf(index, out var type);
-        var metadata = block[index].Metadata;
-        return Accepts(filter, new Message(payload, type)
-        {
-            Key = block.KeyOf(index),
-            Tags = metadata?.Tags,
-            IsJson = metadata is { IsJson: true },
-        });
+        _ownVerdicts ??= new(filter);
+        _ownVerdicts.Reset(first);
+        return _ownVerdicts;
     }
 
     /// <exception cref="SubscriptionFilterException">The delegate of the filter threw an exception.</exception>

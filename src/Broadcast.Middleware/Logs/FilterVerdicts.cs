@@ -1,11 +1,12 @@
 using System.Numerics;
+using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// The results of one subscription filter for the entries of one block. The server evaluates the filter once for all
 /// entries with equal tags: see <see cref="TagSets"/>. All cursors with the same filter share the results, so any
-/// thread may use this class.
+/// thread may use this class. The results of a delegate belong to one cursor.
 /// </summary>
 /// <remarks>
 /// This class does not reference the block, so a cursor with the results does not keep the block in memory.
@@ -30,33 +31,38 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next = nu
 
     int Number { get; } = (next?.Number ?? 0) + 1;
 
+    /// <summary>The first entry with a result. All later entries also have a result, until the last result.</summary>
+    public int First { get; private set; }
+
     /// <summary>Evaluates the filter for the entries without a result.</summary>
     /// <param name="block">The block.</param>
-    /// <param name="count">The number of entries that need a result.</param>
-    public void Complete(Block block, int count)
+    /// <param name="from">The first entry that needs a result.</param>
+    /// <param name="to">The entry after the last entry that needs a result.</param>
+    /// <returns>
+    /// <paramref name="to"/>, or the first entry for which a delegate throws an exception. The caller can then handle
+    /// the entries before the exception.
+    /// </returns>
+    /// <exception cref="SubscriptionFilterException">The delegate threw an exception for the first entry.</exception>
+    public int Complete(Block block, int from, int to)
     {
-        if (Volatile.Read(ref _count) >= count) return;
+        if (Volatile.Read(ref _count) >= to) return to;
         lock (_gate)
         {
-            if (_accepted.Length * 64 < count) GrowLocked(count);
-            var sets = block.TagSets.GetNumbers(block, count);
-            for (var i = _count; i < count; i++)
-            {
-                // Other threads may read the array element, but not this bit.
-                if (AcceptsLocked(block, i, sets[i])) _accepted[i / 64] |= 1ul << i;
-            }
-
-            if (count > _count) Volatile.Write(ref _count, count);
+            if (_accepted.Length * 64 < to) GrowLocked(to);
+            var end = filter.HasDelegate ? EvaluateMessagesLocked(block, from, to) : EvaluateTagsLocked(block, to);
+            if (end > _count) Volatile.Write(ref _count, end);
+            return end;
         }
     }
 
     /// <summary>
-    /// Removes all results, so that the only cursor with these results can use the object for the next block.
+    /// Removes all results, so that the only cursor with these results can use the object for another block.
     /// </summary>
-    public void Reset()
+    /// <param name="first">See <see cref="First"/>.</param>
+    public void Reset(int first)
     {
         Array.Clear(_accepted);
-        (_evaluatedSets, _acceptedSets, _count) = (0, 0, 0);
+        (_evaluatedSets, _acceptedSets, _count, First) = (0, 0, first, first);
     }
 
     /// <summary>True if the filter accepts an entry. Call <see cref="Complete"/> first.</summary>
@@ -80,6 +86,39 @@ sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next = nu
         }
 
         return to;
+    }
+
+    int EvaluateTagsLocked(Block block, int to)
+    {
+        var sets = block.TagSets.GetNumbers(block, to);
+        for (var i = _count; i < to; i++)
+        {
+            // Other threads may read the array element, but not this bit.
+            if (AcceptsLocked(block, i, sets[i])) _accepted[i / 64] |= 1ul << i;
+        }
+
+        return to;
+    }
+
+    int EvaluateMessagesLocked(Block block, int from, int to)
+    {
+        // A cursor that joins or skips entries needs no results for earlier entries.
+        if (from > _count) First = from;
+        var i = Math.Max(from, _count);
+        try
+        {
+            for (; i < to; i++)
+            {
+                var message = block.MessageOf(i);
+                if (filter.Evaluate(message.Tags, message)) _accepted[i / 64] |= 1ul << i;
+            }
+        }
+        catch (Exception exception)
+        {
+            if (i == from) throw new SubscriptionFilterException(exception);
+        }
+
+        return i;
     }
 
     bool AcceptsLocked(Block block, int index, byte set)

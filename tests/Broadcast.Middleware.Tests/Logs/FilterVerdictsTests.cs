@@ -1,3 +1,4 @@
+using System.Globalization;
 using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Logs;
@@ -25,11 +26,63 @@ public sealed class FilterVerdictsTests
             // A second block must not see the results of the first block.
             var own = new FilterVerdicts(filter);
             AssertEqualsDirectEvaluation(own, filter, block, tags, steps);
-            own.Reset();
+            own.Reset(0);
             int[] reversed = [.. tags.Reverse()];
             AssertEqualsDirectEvaluation(own, filter, CreateBlock(reversed), reversed, steps);
         },
         iter: 300);
+
+    /// <summary>
+    /// Moves a cursor with a delegate through two blocks: forward, past skipped entries, and back to earlier entries. The delegate throws
+    /// an exception for some entries.
+    /// </summary>
+    [Fact]
+    public void GetVerdicts_DelegateThrowsForSomeEntries_ReturnsResultsBeforeException() => Gen.Select(
+        Gen.Frequency((20, Gen.Const('a')), (20, Gen.Const('r')), (1, Gen.Const('x'))).Array[1, 300],
+        Gen.Select(Gen.Bool, Gen.Int[0, 299], Gen.Int[0, 150]).Array[1, 30]).Sample(
+        static (results, moves) =>
+        {
+            var calls = new List<int>();
+            var filter = new CursorFilter(SubscriptionFilter.FromDelegate(message =>
+            {
+                calls.Add(int.Parse(message.Key!, CultureInfo.InvariantCulture));
+                return results[calls[^1]] == 'x' ? throw new InvalidOperationException("No result.") : results[calls[^1]] == 'a';
+            }));
+            Block[] blocks = [CreateBlock(firstOffset: 1), CreateBlock(firstOffset: 1 + results.Length)];
+            foreach (var (isSecond, start, length) in moves)
+            {
+                var block = blocks[isSecond ? 1 : 0];
+                var from = start % results.Length;
+                var to = Math.Min(results.Length, from + length);
+                var expected = from;
+                while (expected < to && results[expected] != 'x') expected++;
+                calls.Clear();
+                if (expected == from && to > from)
+                {
+                    Assert.Throws<SubscriptionFilterException>(() => filter.GetVerdicts(block, from, ref to));
+                    continue;
+                }
+
+                var verdicts = filter.GetVerdicts(block, from, ref to)!;
+                Assert.Equal(expected, to);
+                for (var i = from; i < to; i++) Assert.Equal(results[i] == 'a', verdicts.Accepts(i));
+                Assert.All(calls, index => Assert.InRange(index, from, to));
+
+                // The second call needs no further evaluation.
+                calls.Clear();
+                filter.GetVerdicts(block, from, ref to);
+                Assert.Empty(calls);
+            }
+
+            Block CreateBlock(long firstOffset)
+            {
+                var block = new Block(results.Length * 2, firstOffset, 0);
+                for (var i = 0; i < results.Length; i++)
+                    block.Append(new Message(default, MessageType.Text) { Key = $"{i}" }, 1, 0, null);
+                return block;
+            }
+        },
+        iter: 1_000);
 
     [Fact]
     public void VerdictsOf_TooManyFilters_ReturnsNull()
@@ -62,7 +115,7 @@ public sealed class FilterVerdictsTests
                     var count = block.Count;
                     foreach (var filter in cursorFilters)
                     {
-                        var verdicts = filter.GetVerdicts(block, count)!;
+                        var verdicts = filter.GetVerdicts(block, read, ref count)!;
                         for (var i = read; i < count; i++) Assert.Equal(filter.Filter.Accepts(TagsOf(i)), verdicts.Accepts(i));
                     }
 
@@ -94,7 +147,7 @@ public sealed class FilterVerdictsTests
         for (var (count, step) = (0, 0); count < tags.Length; step++)
         {
             count = Math.Min(tags.Length, count + steps[step % steps.Length]);
-            verdicts.Complete(block, count);
+            Assert.Equal(count, verdicts.Complete(block, 0, count));
             for (var i = 0; i < count; i++)
             {
                 Assert.Equal(accepted[i], verdicts.Accepts(i));
