@@ -166,8 +166,7 @@ sealed class RedisConnection(
             catch (Exception exception)
             {
                 if (cancelled.IsCancellationRequested) continue;
-                // Keep an earlier error, because it is more specific than a timeout.
-                if (exception is not TimeoutException || lastError is null) lastError = exception;
+                if (lastError is null || !IsLessSpecific(exception, lastError)) lastError = exception;
                 var remaining = GetRemaining(deadline);
                 if (!retries || remaining <= TimeSpan.Zero || IsFinal(exception))
                     throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
@@ -228,6 +227,13 @@ sealed class RedisConnection(
 
         return task;
     }
+
+    /// <summary>
+    /// Returns true for a timeout, and for a lost connection after a refused command. If Redis refuses a PING of
+    /// StackExchange.Redis, StackExchange.Redis closes the connection. The cause is then the refusal.
+    /// </summary>
+    static bool IsLessSpecific(Exception error, Exception earlier) =>
+        error is TimeoutException || (error is RedisConnectionException && earlier is RedisServerException);
 
     static bool IsFinal(Exception exception) =>
         exception is RedisServerException

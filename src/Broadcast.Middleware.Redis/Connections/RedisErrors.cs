@@ -20,10 +20,13 @@ static class RedisErrors
         ("ACL failure in script", " Allow the Redis user to run all commands that docs/operations/redis.md lists."),
     ];
 
+    // If Redis refuses a command of StackExchange.Redis itself, such as PING, all waiting commands fail. Their error
+    // message then starts with this text.
+    const string ErrorOfOtherCommand = "SimpleError: ";
+
     public static string Describe(Exception exception) => exception switch
     {
-        RedisServerException =>
-            $"Redis refused the command: {exception.Message.TrimEnd('.')}.{GetHint(exception.Message)}",
+        RedisServerException => DescribeRefusal(exception.Message),
         RedisConnectionException connectionError when IsAuthenticationFailure(connectionError) =>
             "Redis rejected the login. Check the user and the password in the configuration.",
         RedisConnectionException =>
@@ -33,6 +36,12 @@ static class RedisErrors
             "The connection to Redis is disposed. Keep the connection open until the broadcast has stopped.",
         _ => $"The Redis command failed: {exception.Message}",
     };
+
+    static string DescribeRefusal(string error)
+    {
+        if (error.StartsWith(ErrorOfOtherCommand, StringComparison.Ordinal)) error = error[ErrorOfOtherCommand.Length..];
+        return $"Redis refused the command: {error.TrimEnd('.')}.{GetHint(error)}";
+    }
 
     static bool IsAuthenticationFailure(RedisConnectionException exception) =>
         exception.FailureType == ConnectionFailureType.AuthenticationFailure

@@ -63,6 +63,30 @@ public sealed class RedisErrorsTests : RedisTest
         Assert.Equal(0, subscriber.GetLossCount(Group));
     }
 
+    /// <summary>
+    /// A Redis that cannot save its data also refuses PING. StackExchange.Redis sends a PING when it checks its servers. After the refusal,
+    /// StackExchange.Redis closes the connection, and the waiting commands fail.
+    /// </summary>
+    [Fact]
+    public async Task Publish_PingRefusedByRedis_ReportsFix()
+    {
+        var directory = Directory.CreateTempSubdirectory("broadcast-refusal-").FullName;
+        await Redis.StartAsync("--enable-protected-configs", "yes", "--save", "3600 1");
+        await using var connection = await Redis.ConnectAsync();
+        var publisher = new TestNode(Nodes.Create(connection, options => options.PublishTimeout = TimeSpan.FromSeconds(2)));
+        await publisher.PublishAsync(Group, "1");
+        await ExecuteAsync(connection, $"CONFIG SET dir {directory}");
+        Directory.Delete(directory, recursive: true);
+        await WaitUntilSavesFailAsync(connection);
+
+        var publish = Assert.ThrowsAsync<BackplaneException>(() => publisher.PublishAsync(Group, "failed"));
+        while (!publish.IsCompleted) await Task.WhenAny(publish, connection.ConfigureAsync());
+
+        var error = await publish;
+        Assert.Contains("Redis refused the command: MISCONF", error.Message, StringComparison.Ordinal);
+        Assert.Contains("See the log of Redis", error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Subscribe_ChannelNotPermitted_FailsUntilChannelIsPermitted()
     {
