@@ -10,15 +10,13 @@ namespace WebDemo;
 /// all prices. A client with a slow network gets the latest price of each symbol instead of a growing backlog. The tags
 /// of a message are its symbol and its market, so a client can choose a filter.
 /// </remarks>
-sealed partial class PriceFeed(
-    IBroadcaster broadcaster, IPresence presence, TimeProvider time, ILogger<PriceFeed> logger) : BackgroundService
+sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time, ILogger<PriceFeed> logger) : BackgroundService
 {
     const string Symbols =
         "ALDER AMBER ASPEN BASIL BIRCH BRINE CEDAR CHALK CLOVE COBLT CORAL DELTA DRIFT EBONY EMBER FJORD FLINT FROST GLADE GRAIN " +
         "HAZEL HERON INDGO IVORY JOLLY KELPY LARCH LINEN LOTUS MAPLE MERIT MOSSY NORTH OAKEN OCHRE OPALS ORBIT PEARL PLUME QUILL " +
         "RAVEN RIDGE SABLE SLATE SOLAR SPRUC TIDAL UMBRA VELUM WHEAT";
     static readonly string[] Markets = ["north", "east", "south"];
-    static readonly Recipients Members = Recipients.Group("/prices");
     readonly Quote[] _quotes = [.. Symbols.Split(' ').Select(static (symbol, index) => new Quote(symbol, Markets[index % Markets.Length]))];
     bool _hasLoggedRefusal;
 
@@ -27,51 +25,44 @@ sealed partial class PriceFeed(
         using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(50), time);
         // At first, the feed publishes a price of each symbol, so that the first client also starts with all prices.
         var count = _quotes.Length;
-        while (true)
+        do
         {
             try
             {
+                #region feed
                 Random.Shared.Shuffle(_quotes);
                 foreach (var quote in _quotes.Take(count)) await PublishAsync(quote.Move(time.GetUtcNow()), stoppingToken);
                 count = 10;
-                await WaitForMembersAsync(stoppingToken);
-                await timer.WaitForNextTickAsync(stoppingToken);
+                // Without members on any node, the feed waits for the first join. Only a feed without members on its own
+                // node asks the cluster.
+                if (broadcaster.Connections.CountGroupMembers("/prices") == 0 && await presence.CountAsync("/prices", stoppingToken) == 0)
+                    await presence.WatchAsync("/prices", stoppingToken).FirstAsync(stoppingToken);
+                #endregion
             }
             catch (BackplaneException exception)
             {
                 // An exception would stop the host. The next prices are newer, so no message needs to be repeated.
-                LogPause(exception.Message);
+                LogProblem(exception.Message);
                 await Task.Delay(TimeSpan.FromSeconds(1), time, stoppingToken);
             }
         }
+        while (await timer.WaitForNextTickAsync(stoppingToken));
     }
 
     async ValueTask PublishAsync(Message price, CancellationToken cancellationToken)
     {
         try
         {
-            await broadcaster.PublishAsync(price, Members, cancellationToken);
+            await broadcaster.PublishAsync(price, Recipients.Group("/prices"), cancellationToken);
         }
         catch (InvalidOperationException exception)
         {
             // The group already retains the maximum number of keys or bytes. The feed skips this price and continues.
-            if (!_hasLoggedRefusal) LogRefusal(exception.Message);
+            if (!_hasLoggedRefusal) LogProblem(exception.Message);
             _hasLoggedRefusal = true;
         }
     }
 
-    /// <summary>Waits until the group has a member on any node.</summary>
-    async ValueTask WaitForMembersAsync(CancellationToken cancellationToken)
-    {
-        // Only a feed without viewers on its own node asks the cluster.
-        if (broadcaster.Connections.CountGroupMembers("/prices") > 0 || await presence.CountAsync("/prices", cancellationToken) > 0) return;
-        // The first presence change is the join of the first member.
-        await presence.WatchAsync("/prices", cancellationToken).FirstAsync(cancellationToken);
-    }
-
-    [LoggerMessage(1, LogLevel.Warning, "The price feed cannot reach the cluster and tries again. {Problem}")]
-    partial void LogPause(string problem);
-
-    [LoggerMessage(2, LogLevel.Warning, "The group of the prices refuses some prices, so the price feed skips these prices. {Problem}")]
-    partial void LogRefusal(string problem);
+    [LoggerMessage(1, LogLevel.Warning, "The price feed could not publish a price, and continues. {Problem}")]
+    partial void LogProblem(string problem);
 }

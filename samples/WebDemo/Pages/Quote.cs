@@ -13,8 +13,8 @@ sealed class Quote(string symbol, string market)
     public Message Move(DateTimeOffset time)
     {
         _change = (_change * 0.9995) + ((Random.Shared.NextDouble() - 0.5) * 0.4);
-        var price = _opening * (1 + (_change / 100));
-        var update = new PriceUpdate(symbol, Math.Round(price, 2), Math.Round(_change, 2), time.ToUnixTimeMilliseconds());
+        var price = Math.Round(_opening * (1 + (_change / 100)), 2);
+        var update = new PriceUpdate(symbol, price, Math.Round(_change, 2), time.ToUnixTimeMilliseconds());
         return Message.FromJson(update, DemoJson.Default.PriceUpdate) with { Key = symbol, Tags = _tags };
     }
 }
