@@ -141,8 +141,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool CanReconnect => Session is not null;
 
-    public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
-
     // Before the connection is open, a heartbeat would start the response of an event stream. A connect filter could
     // then no longer set the HTTP status of the response.
     public ReadOnlyMemory<byte> HeartbeatMessage => WasOpened ? Format.GetHeartbeat(Settings) : default;
@@ -560,9 +558,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         _logger.Dropped(Id, messages);
     }
 
-    public void OnPrivateLogRead()
+    public void OnPrivateLogRead(long readByte)
     {
-        Volatile.Read(ref _privateLog)?.OnRead();
+        Volatile.Read(ref _privateLog)?.OnRead(readByte);
         ProtocolState?.OnPrivateLogRead();
     }
 

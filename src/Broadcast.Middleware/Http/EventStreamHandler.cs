@@ -90,6 +90,9 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
         var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
         if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
         return new EventStreamSink(
-            context.Response, ClientSocket.Find(context), connection, connection.Settings.EventStreamRetry);
+            context.Response,
+            ClientSocket.Find(context),
+            () => connection.EndReason == EndReason.ClosedByApp,
+            connection.Settings.EventStreamRetry);
     }
 }
