@@ -96,7 +96,7 @@ public sealed class DashboardFigureTests
         var sampler = new Sampler(
             () => ++calls == 1
                 ? throw new InvalidOperationException("boom")
-                : new(inside.Meter, inside.Connections, inside.Groups, new SlowClients(inside.Connections, inside.Heartbeat), TimeProvider.System),
+                : new(inside.Meter, () => inside.Connections.Count, () => 0, new SlowClients(inside.Connections.All, () => inside.Heartbeat.Now), TimeProvider.System),
             inside.Broadcaster,
             TimeProvider.System,
             new DashboardLogger(logger));
