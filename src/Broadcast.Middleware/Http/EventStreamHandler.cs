@@ -33,7 +33,7 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
             await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
             // A request that a connect filter has refused is short, so the metrics include the request.
             if (connection.WasOpened) LongRequest.ExcludeFromMetrics(context);
-            connection.OnReceivesNothing();
+            connection.ReceiveGate.OnReceivesNothing();
             await using var aborted = context.RequestAborted.UnsafeRegister(
                 static sink => ((EventStreamSink)sink!).OnAborted(), sink);
             await sink.Ended;

@@ -48,7 +48,7 @@ sealed class MessageReceiver(
         // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The caller
         // does not see this change, because this method is async.
         Activity.Current = null;
-        connection.OnReceiving();
+        connection.ReceiveGate.OnReceiving();
         // A connect filter may already have received the close frame.
         if (reader.CloseStatus is { } status) return connection.EndReason == EndReason.ClosedByPeer ? status : null;
         try
@@ -90,7 +90,7 @@ sealed class MessageReceiver(
 
     public async ValueTask<Message?> ReceiveFirstAsync()
     {
-        connection.OnReceiving();
+        connection.ReceiveGate.OnReceiving();
         // The client sends no more messages.
         if (reader is not { Error: null, CloseStatus: null }) return null;
         if (connection.Writer.ClosingStatus is not null) return null;
@@ -106,7 +106,7 @@ sealed class MessageReceiver(
             while (item is not (ReceivedItem.Message or ReceivedItem.Close) && connection.Writer.ClosingStatus is null);
 
             if (item == ReceivedItem.Close || connection.Writer.ClosingStatus is not null) return null;
-            if (!IsWithinRate() || !connection.TryStartMessage()) return null;
+            if (!IsWithinRate() || !connection.ReceiveGate.TryStartMessage()) return null;
             metrics.Received();
             // The filter may keep the message, so copy the buffer.
             return new Message(reader.Payload.ToArray(), reader.Type);
@@ -217,7 +217,7 @@ sealed class MessageReceiver(
     {
         // Without an answer, the client may send its request again to another node. So the server handles only messages
         // that it can answer before the close frame.
-        if (!connection.TryStartMessage()) return;
+        if (!connection.ReceiveGate.TryStartMessage()) return;
         metrics.Received();
         try
         {
@@ -231,7 +231,7 @@ sealed class MessageReceiver(
         }
         finally
         {
-            connection.OnMessageHandled();
+            connection.ReceiveGate.OnMessageHandled();
         }
     }
 
