@@ -7,7 +7,7 @@ using Broadcast.Middleware.Dashboard.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
-namespace Broadcast.Middleware.Tests.Dashboard;
+namespace Broadcast.Middleware.Tests.Dashboard.Figures;
 
 /// <summary>Tests the figures that a viewer of the dashboard receives.</summary>
 public sealed class DashboardFigureTests
