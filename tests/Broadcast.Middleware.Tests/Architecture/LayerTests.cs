@@ -39,7 +39,7 @@ public sealed class LayerTests
         var (name, folder) = (space.Name.ToString(), FolderOf(tree.FilePath));
         var isPublic = space.Members.Any(static member => member.Modifiers.Any(SyntaxKind.PublicKeyword));
         if (isPublic && folder == "Hosting" && name.StartsWith("Microsoft.", StringComparison.Ordinal)) return;
-        Assert.Equal(isPublic ? "Broadcast.Middleware" : $"Broadcast.Middleware.{folder}", name);
+        Assert.Equal((tree.FilePath, isPublic ? "Broadcast.Middleware" : $"Broadcast.Middleware.{folder}"), (tree.FilePath, name));
     });
 
     /// <summary>The compilation of the library. All tests share the compilation, because compiling takes seconds.</summary>
@@ -54,7 +54,7 @@ public sealed class LayerTests
         // These two dependencies exist by design. If the search does not find them, the search is wrong.
         Assert.Contains(dependencies, dependency => dependency is { From: "Hosting", To: "Http" });
         Assert.Contains(dependencies, dependency => dependency is { From: "Logs", To: "Messages" });
-        Assert.DoesNotContain(dependencies, dependency => Level(dependency.From) < Level(dependency.To));
+        Assert.Empty(dependencies.Where(static dependency => Level(dependency.From) < Level(dependency.To)));
     }
 
     [Theory]
@@ -111,7 +111,7 @@ public sealed class LayerTests
                 var info = model.GetSymbolInfo(name, token);
                 // The argument of nameof can be a method with overloads.
                 var symbol = info.Symbol ?? info.CandidateSymbols.FirstOrDefault();
-                if (symbol is null && name.Identifier.Text != "nameof")
+                if (symbol is null && name.Identifier.Text is not ("nameof" or "notnull"))
                     dependencies.Add(new(tree.FilePath, FolderOf(tree.FilePath), Unknown, name.ToString()));
                 var type = symbol as INamedTypeSymbol ?? symbol?.ContainingType;
                 var path = type?.DeclaringSyntaxReferences.FirstOrDefault()?.SyntaxTree.FilePath;
