@@ -1,6 +1,4 @@
 using System.Diagnostics.Metrics;
-using Broadcast.Middleware.Connections;
-using Broadcast.Middleware.Delivery;
 
 namespace Broadcast.Middleware.Dashboard.Figures;
 
@@ -11,22 +9,22 @@ namespace Broadcast.Middleware.Dashboard.Figures;
 sealed class FigureReader : IDisposable
 {
     readonly Instruments _instruments;
-    readonly ConnectionManager _connections;
-    readonly GroupDirectory _groups;
+    readonly Func<int> _countConnections;
+    readonly Func<int> _countGroups;
     readonly SlowClients _slowClients;
     readonly TimeProvider _time;
     long _lastRead;
 
     /// <param name="meter">The meter of the broadcast.</param>
-    /// <param name="connections">The connections of this node.</param>
-    /// <param name="groups">The groups of this node.</param>
+    /// <param name="countConnections">Returns the number of connections of this node.</param>
+    /// <param name="countGroups">Returns the number of groups of this node.</param>
     /// <param name="slowClients">Finds slow clients.</param>
     /// <param name="time">The time provider.</param>
     public FigureReader(
-        Meter meter, ConnectionManager connections, GroupDirectory groups, SlowClients slowClients, TimeProvider time)
+        Meter meter, Func<int> countConnections, Func<int> countGroups, SlowClients slowClients, TimeProvider time)
     {
-        _connections = connections;
-        _groups = groups;
+        _countConnections = countConnections;
+        _countGroups = countGroups;
         _slowClients = slowClients;
         _time = time;
         _instruments = new Instruments(meter);
@@ -45,8 +43,8 @@ sealed class FigureReader : IDisposable
         return new Sample
         {
             Time = _time.GetUtcNow().ToUnixTimeMilliseconds(),
-            Connections = _connections.Count,
-            Groups = GroupCount.Of(_groups),
+            Connections = _countConnections(),
+            Groups = _countGroups(),
             Received = Rate(_instruments.Received),
             Published = Rate(_instruments.Published),
             Delivered = Rate(_instruments.Delivered),

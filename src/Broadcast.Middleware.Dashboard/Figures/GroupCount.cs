@@ -7,6 +7,6 @@ namespace Broadcast.Middleware.Dashboard.Figures;
 static class GroupCount
 {
     /// <summary>Returns the number of groups, without the internal group of all connections.</summary>
-    public static int Of(GroupDirectory groups) =>
+    public static int Get(GroupDirectory groups) =>
         groups.Count - (groups.Find(GroupName.Everyone) is null ? 0 : 1);
 }

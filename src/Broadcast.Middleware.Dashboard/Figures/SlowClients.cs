@@ -4,9 +4,9 @@ using Broadcast.Middleware.Delivery;
 namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>Finds the slow clients of a broadcast.</summary>
-/// <param name="connections">The connections of this node.</param>
-/// <param name="heartbeat">The clock that measures how long writes are pending.</param>
-sealed class SlowClients(ConnectionManager connections, Heartbeat heartbeat)
+/// <param name="connections">See <see cref="ConnectionManager.All"/>.</param>
+/// <param name="getTime">See <see cref="Heartbeat.Now"/>.</param>
+sealed class SlowClients(IEnumerable<Connection> connections, Func<long> getTime)
 {
     /// <summary>A client is slow if a write has been pending for at least this time.</summary>
     const int MinWaitInMilliseconds = 500;
@@ -19,9 +19,9 @@ sealed class SlowClients(ConnectionManager connections, Heartbeat heartbeat)
     /// </summary>
     public async Task<(int Count, IReadOnlyList<SlowClient> Listed)> FindAsync()
     {
-        var (now, count) = (heartbeat.Now, 0);
+        var (now, count) = (getTime(), 0);
         var slowest = new PriorityQueue<Connection, long>();
-        foreach (var connection in connections.All)
+        foreach (var connection in connections)
         {
             if (connection.Writer.WritingSince is not { } since || now - since < MinWaitInMilliseconds) continue;
             count++;
@@ -43,6 +43,6 @@ sealed class SlowClients(ConnectionManager connections, Heartbeat heartbeat)
         Address = connection.RemoteAddress?.ToString(),
         HomeGroup = connection.HomeGroup,
         Waiting = waiting,
-        Backlog = await BacklogProbe.MeasureAsync(connection.Writer).ConfigureAwait(false),
+        Backlog = await connection.Writer.MeasureBacklogAsync().ConfigureAwait(false),
     };
 }

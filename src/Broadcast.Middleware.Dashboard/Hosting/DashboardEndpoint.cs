@@ -42,14 +42,18 @@ static class DashboardEndpoint
         var nodes = new NodeList(
             services.GetBroadcastService<IBackplane>(observedName),
             observed.Cluster?.Node,
-            connections,
-            groups,
+            CountConnections,
+            CountGroups,
             services.GetService<IHostApplicationLifetime>(),
             time,
             logger);
         var sampler = new Sampler(
             () => new FigureReader(
-                observed.Meter, connections, groups, new SlowClients(connections, observed.Heartbeat), time),
+                observed.Meter,
+                CountConnections,
+                CountGroups,
+                new SlowClients(connections.All, () => observed.Heartbeat.Now),
+                time),
             own.Broadcaster,
             time,
             logger);
@@ -69,5 +73,9 @@ static class DashboardEndpoint
                 nameof(BroadcastDashboardEndpointRouteBuilderExtensions.MapBroadcastDashboard), Name),
             (route, hosts, endpointFilters) => own.CreateEndpoint(
                 route, hosts, own.CreateEndpointOptions(), [filter, .. endpointFilters]));
+
+        int CountConnections() => connections.Count;
+
+        int CountGroups() => GroupCount.Get(groups);
     }
 }

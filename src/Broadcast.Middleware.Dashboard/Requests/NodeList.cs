@@ -1,8 +1,5 @@
 using System.Text.Json;
-using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Dashboard.Diagnostics;
-using Broadcast.Middleware.Dashboard.Figures;
-using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Microsoft.Extensions.Hosting;
 
@@ -22,8 +19,8 @@ sealed class NodeList
 
     readonly IBackplane? _backplane;
     readonly string? _id;
-    readonly ConnectionManager _connections;
-    readonly GroupDirectory _groups;
+    readonly Func<int> _countConnections;
+    readonly Func<int> _countGroups;
     readonly DashboardLogger _logger;
     readonly long _started;
     byte[] _announced = [];
@@ -31,24 +28,24 @@ sealed class NodeList
 
     /// <param name="backplane">The backplane. Null without a cluster.</param>
     /// <param name="id">The ID of this node. Null without a cluster.</param>
-    /// <param name="connections">The connections of this node.</param>
-    /// <param name="groups">The groups of this node.</param>
+    /// <param name="countConnections">Returns the number of connections of this node.</param>
+    /// <param name="countGroups">Returns the number of groups of this node.</param>
     /// <param name="lifetime">The lifetime of the app.</param>
     /// <param name="time">The time provider.</param>
     /// <param name="logger">The logger.</param>
     public NodeList(
         IBackplane? backplane,
         string? id,
-        ConnectionManager connections,
-        GroupDirectory groups,
+        Func<int> countConnections,
+        Func<int> countGroups,
         IHostApplicationLifetime? lifetime,
         TimeProvider time,
         DashboardLogger logger)
     {
         _logger = logger;
         (_backplane, _id) = (backplane, id);
-        _connections = connections;
-        _groups = groups;
+        _countConnections = countConnections;
+        _countGroups = countGroups;
         _started = time.GetUtcNow().ToUnixTimeMilliseconds();
         if (backplane is null || lifetime is null) return;
         lifetime.ApplicationStarted.Register(() =>
@@ -119,8 +116,8 @@ sealed class NodeList
     {
         Name = OwnName,
         Started = _started,
-        Connections = _connections.Count,
-        Groups = GroupCount.Of(_groups),
+        Connections = _countConnections(),
+        Groups = _countGroups(),
         IsThis = isThis,
     };
 }

@@ -6,6 +6,7 @@ namespace Broadcast.Middleware;
 /// <param name="position">See <see cref="Position"/>.</param>
 /// <param name="history">See <see cref="History"/>.</param>
 public sealed class BackplaneSubscription(Position position, IReadOnlyList<ReadOnlyMemory<byte>> history)
+    : IEquatable<BackplaneSubscription>
 {
     /// <summary>
     /// The start position of the subscription. The node receives every message after this position. The offset is 0 if
@@ -22,4 +23,20 @@ public sealed class BackplaneSubscription(Position position, IReadOnlyList<ReadO
     /// atomic step.
     /// </summary>
     public IReadOnlyList<RetainedMessage> Retained { get; init; } = [];
+
+    /// <inheritdoc />
+    public bool Equals(BackplaneSubscription? other) => other is not null && Position == other.Position
+        && History.Count == other.History.Count
+        && History.Zip(other.History).All(static pair => pair.First.Span.SequenceEqual(pair.Second.Span))
+        && Retained.SequenceEqual(other.Retained);
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => Equals(obj as BackplaneSubscription);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Position, History.Count, Retained.Count);
+
+    /// <inheritdoc />
+    public override string ToString() =>
+        $"{Position}, {History.Count} messages in the history, {Retained.Count} retained messages";
 }

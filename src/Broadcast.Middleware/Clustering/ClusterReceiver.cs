@@ -59,7 +59,7 @@ sealed class ClusterReceiver(
         catch (InvalidDataException exception)
         {
             logger.ClusterMessageUnreadable(exception);
-            _ = BackgroundWork.Run(CloseAll);
+            _ = BackgroundWork.Run(connections.OnMessagesLost);
         }
         catch (Exception exception)
         {
@@ -81,14 +81,9 @@ sealed class ClusterReceiver(
         var previous = InboxOpening;
         InboxOpening = BackgroundWork.Run(async () =>
         {
-            CloseAll();
+            connections.OnMessagesLost();
             await previous;
             await remote.OpenInboxAsync();
         });
-    }
-
-    void CloseAll()
-    {
-        foreach (var connection in connections.All) connection.OnMessagesLost();
     }
 }

@@ -39,7 +39,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     ConnectionFilters? _filters; // Null without subscription filters. The lock of JoinedGroups guards this field.
     TokenBucketRateLimiter? _rateLimiter; // Null until the first message, or if there is no limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
-    volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
+    ReceiveGate _receiveGate;
     int _endReason = NotEnding;
 
     // The time at which the newest authentication of an extended connection expires, in UTC ticks. Zero if the app has
@@ -136,12 +136,12 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool HasLeft => _state is ConnectionState.Left or ConnectionState.Ended;
 
-    public bool IsBusy =>
-        _receiveState is ReceiveState.Starting or ReceiveState.Handling or ReceiveState.HandlingLast;
+    public bool IsBusy => _receiveGate.IsBusy;
+
+    /// <summary>Decides whether the server may handle a message of the client.</summary>
+    public ref ReceiveGate ReceiveGate => ref _receiveGate;
 
     public bool CanReconnect => Session is not null;
-
-    public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
 
     // Before the connection is open, a heartbeat would start the response of an event stream. A connect filter could
     // then no longer set the HTTP status of the response.
@@ -174,14 +174,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
             WasOpened = true;
             if (_state == ConnectionState.Connecting) SetStateLocked(ConnectionState.Open);
         }
-    }
-
-    /// <summary>Records that the server starts to read from the client.</summary>
-    public void OnReceiving()
-    {
-        // A connect filter may already have received the first message.
-        if (_receiveState is ReceiveState.Handling or ReceiveState.HandlingLast) OnMessageHandled();
-        else TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
     }
 
     /// <summary>
@@ -253,39 +245,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         Debug.Assert(Monitor.IsEntered(JoinedGroups));
         Volatile.Write(ref _extendedUntil, ToTicks(expires));
-    }
-
-    /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
-    public void OnReceivesNothing() => TryChange(ReceiveState.Starting, ReceiveState.Reading);
-
-    /// <summary>Begins to handle a message. If the result is false, the server must drop the message.</summary>
-    public bool TryStartMessage()
-    {
-        var state = _receiveState;
-        Debug.Assert(state is ReceiveState.AwaitingFirstMessage or ReceiveState.Reading or ReceiveState.Stopped);
-        return state != ReceiveState.Stopped && TryChange(state, ReceiveState.Handling);
-    }
-
-    public void OnMessageHandled()
-    {
-        if (TryChange(ReceiveState.Handling, ReceiveState.Reading)) return;
-        var isLast = TryChange(ReceiveState.HandlingLast, ReceiveState.Stopped);
-        Debug.Assert(isLast);
-    }
-
-    /// <summary>
-    /// Prevents the server from handling another message, because the app shuts down. Returns false while the server
-    /// still handles a message, because the client may expect an answer.
-    /// </summary>
-    public bool TryStopHandling()
-    {
-        while (true)
-        {
-            var state = _receiveState;
-            if (state is ReceiveState.HandlingLast or ReceiveState.Stopped) return state == ReceiveState.Stopped;
-            var next = state == ReceiveState.Handling ? ReceiveState.HandlingLast : ReceiveState.Stopped;
-            if (TryChange(state, next)) return next == ReceiveState.Stopped;
-        }
     }
 
     /// <summary>
@@ -544,8 +503,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         _authentication?.OnHeartbeat();
         // FirstMessageTimeout covers all messages that connect filters receive. So a client cannot stay connected by
         // sending invalid messages.
-        var isWaiting = _receiveState is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
-            || (_receiveState == ReceiveState.Reading && !WasOpened);
+        var state = _receiveGate.State;
+        var isWaiting = state is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
+            || (state == ReceiveState.Reading && !WasOpened);
         if (!isWaiting || !Format.SendsMessages) return;
         var timeout = Settings.FirstMessageTimeout;
         if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
@@ -560,9 +520,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         _logger.Dropped(Id, messages);
     }
 
-    public void OnPrivateLogRead()
+    public void OnPrivateLogRead(long readByte)
     {
-        Volatile.Read(ref _privateLog)?.OnRead();
+        Volatile.Read(ref _privateLog)?.OnRead(readByte);
         ProtocolState?.OnPrivateLogRead();
     }
 
@@ -724,32 +684,12 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         QueueLimit = 0,
     });
 
-    /// <summary>
-    /// Changes the receive state if the state is still <paramref name="from"/>. The drain and the request that serves
-    /// the connection may try to change the state at the same time. Exactly one of the two changes succeeds.
-    /// </summary>
-    bool TryChange(ReceiveState from, ReceiveState to)
-    {
-        Debug.Assert(CanChange(from, to), $"The receive state cannot change from {from} to {to}.");
-        return Interlocked.CompareExchange(ref _receiveState, to, from) == from;
-    }
-
     void SetStateLocked(ConnectionState state)
     {
         Debug.Assert(Monitor.IsEntered(JoinedGroups));
         Debug.Assert(CanChange(_state, state), $"The connection cannot change from {_state} to {state}.");
         _state = state;
     }
-
-    static bool CanChange(ReceiveState from, ReceiveState to) => to switch
-    {
-        ReceiveState.AwaitingFirstMessage => from == ReceiveState.Starting,
-        ReceiveState.Handling => from is ReceiveState.AwaitingFirstMessage or ReceiveState.Reading,
-        ReceiveState.Reading => from is ReceiveState.Starting or ReceiveState.Handling,
-        ReceiveState.HandlingLast => from == ReceiveState.Handling,
-        ReceiveState.Stopped => from is not (ReceiveState.Handling or ReceiveState.Stopped),
-        _ => false,
-    };
 
     static bool CanChange(ConnectionState from, ConnectionState to) => to switch
     {

@@ -104,7 +104,7 @@ sealed class ConnectionManager : IDisposable
     /// <summary>The number of open HTTP requests that serve a connection.</summary>
     public int OpenRequests => Volatile.Read(ref _openRequests);
 
-    /// <summary>The connections of this node.</summary>
+    /// <summary>The connections of this node. Each enumeration reads the current connections.</summary>
     public IEnumerable<Connection> All => _connections.Select(static entry => entry.Value);
 
     /// <summary>Returns the connection with an ID. Null if this node has no such connection.</summary>
@@ -387,6 +387,12 @@ sealed class ConnectionManager : IDisposable
     public void AbortAll()
     {
         foreach (var connection in All) connection.Abort(EndReason.ShuttingDown);
+    }
+
+    /// <summary>Closes all connections, because the cluster may have lost messages to any of them.</summary>
+    public void OnMessagesLost()
+    {
+        foreach (var connection in All) connection.OnMessagesLost();
     }
 
     void StopAdmitting()

@@ -31,7 +31,7 @@ static class Drain
         {
             for (var i = step; i < connections.Count; i += steps + 1)
             {
-                if (connections[i].TryStopHandling()) Close(connections[i]);
+                if (connections[i].ReceiveGate.TryStopHandling()) Close(connections[i]);
                 else handling.Add(connections[i]);
             }
 
@@ -49,7 +49,7 @@ static class Drain
             isOver = time.GetElapsedTime(started) >= deadline;
             foreach (var connection in handling)
             {
-                if (isOver || connection.TryStopHandling()) Close(connection);
+                if (isOver || connection.ReceiveGate.TryStopHandling()) Close(connection);
             }
 
             handling.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);

@@ -115,7 +115,7 @@ sealed class Memberships(
                 ? null
                 : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
             var cursor = new Cursor(log, connection.Writer, null, cursorOptions);
-            var opened = new PrivateLog(log, cursor);
+            var opened = new PrivateLog(log);
             if (Interlocked.CompareExchange(ref privateLog, opened, null) is { } other)
             {
                 bookmark?.Clear();

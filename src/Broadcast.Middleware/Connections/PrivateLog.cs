@@ -4,8 +4,7 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>The private log of a connection. A sender can wait until the log has room for another message.</summary>
 /// <param name="log">The log.</param>
-/// <param name="cursor">The only cursor of the log.</param>
-sealed class PrivateLog(MessageLog log, Cursor cursor)
+sealed class PrivateLog(MessageLog log)
 {
     TaskCompletionSource? _waiting;
     TaskCompletionSource? _newestSender; // The newest sender in the queue. The lock of the log guards this field.
@@ -75,9 +74,10 @@ sealed class PrivateLog(MessageLog log, Cursor cursor)
     /// Records that the writer has read the whole log. The pump calls this method on its thread, even if no sender
     /// waits.
     /// </summary>
-    public void OnRead()
+    /// <param name="readByte">See <see cref="Cursor.ReadByte"/>.</param>
+    public void OnRead(long readByte)
     {
-        Volatile.Write(ref _readBytes, cursor.ReadByte);
+        Volatile.Write(ref _readBytes, readByte);
         if (Volatile.Read(ref _waiting) is not null) WakeSenders();
     }
 

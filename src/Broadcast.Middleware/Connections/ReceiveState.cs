@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>The states of a connection that receives messages from its client.</summary>
+/// <summary>The states of a <see cref="ReceiveGate"/>.</summary>
 enum ReceiveState : byte
 {
     /// <summary>Connect filters run. The server does not read yet.</summary>

@@ -6,18 +6,18 @@ namespace Broadcast.Middleware.Delivery;
 /// </summary>
 sealed class BacklogProbe : PumpItem
 {
-    readonly ConnectionWriter _writer;
+    readonly Func<long> _measure;
     readonly TaskCompletionSource<long> _backlog = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    BacklogProbe(ConnectionWriter writer) => _writer = writer;
+    BacklogProbe(Func<long> measure) => _measure = measure;
 
-    /// <summary>Returns the backlog in bytes: see <see cref="ConnectionWriter.Backlog"/>.</summary>
-    public static Task<long> MeasureAsync(ConnectionWriter writer)
+    /// <summary>Returns the result of a function that the pump calls on its thread.</summary>
+    public static Task<long> MeasureAsync(Pump pump, Func<long> measure)
     {
-        var probe = new BacklogProbe(writer);
-        writer.Pump.Post(probe);
+        var probe = new BacklogProbe(measure);
+        pump.Post(probe);
         return probe._backlog.Task;
     }
 
-    public override void Run() => _backlog.SetResult(_writer.Backlog);
+    public override void Run() => _backlog.SetResult(_measure());
 }

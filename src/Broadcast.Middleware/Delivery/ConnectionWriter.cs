@@ -86,9 +86,6 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     /// </summary>
     public long? WritingSince => _pending is { IsActive: true } pending ? pending.StartedAt : null;
 
-    /// <summary>See <see cref="LogReader.Backlog"/>. Read this property on the thread of the pump.</summary>
-    public long Backlog => _reader.Backlog;
-
     bool IsWriting => _pending is { IsActive: true };
 
     /// <summary>The highest sequence number to send before a close frame.</summary>
@@ -158,6 +155,9 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         Post();
     }
 
+    /// <summary>Returns the number of unsent bytes: see <see cref="LogReader.Backlog"/>.</summary>
+    public Task<long> MeasureBacklogAsync() => BacklogProbe.MeasureAsync(Pump, () => _reader.Backlog);
+
     public void AddCursor(Cursor cursor) => _reader.Add(cursor);
 
     public override void Run()
@@ -189,7 +189,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     public void OnAnnounced(Cursor cursor) => _reader.Activate(cursor);
 
-    public void OnPrivateLogRead() => _owner.OnPrivateLogRead();
+    public void OnPrivateLogRead(long readByte) => _owner.OnPrivateLogRead(readByte);
 
     Task<bool> ChangeTransportAsync(TransportChange change)
     {

@@ -8,9 +8,11 @@ namespace Broadcast.Middleware.Delivery;
 /// <summary>Writes server-sent events to the body of a response. The first write also sends the headers.</summary>
 /// <param name="response">The response.</param>
 /// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
-/// <param name="owner">The connection.</param>
+/// <param name="isClosedByApp">
+/// Returns true if the app closes the connection, or if a connect filter rejects the connection.
+/// </param>
 /// <param name="opening">The first bytes of the body. Null for a body without an opening.</param>
-sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner owner, byte[]? opening) : Sink
+sealed class EventStreamSink(HttpResponse response, Socket? socket, Func<bool> isClosedByApp, byte[]? opening) : Sink
 {
     // WebSocketCloseStatus has no names for these codes.
     const WebSocketCloseStatus ServiceRestart = (WebSocketCloseStatus)1012, BadGateway = (WebSocketCloseStatus)1014;
@@ -71,7 +73,7 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner
     /// </remarks>
     public override async Task CloseAsync(WebSocketCloseStatus status, string? reason)
     {
-        var isFinal = owner.IsClosedByApp && IsFinal(status);
+        var isFinal = isClosedByApp() && IsFinal(status);
         try
         {
             if (isFinal && !_hasWritten && !response.HasStarted)

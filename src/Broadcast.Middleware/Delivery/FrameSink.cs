@@ -13,6 +13,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
 abstract class FrameSink(MessageReader reader, Socket? socket) : Sink
 {
+    // The sink keeps the reader, because a delegate for this one number would cost memory for each connection.
     public override int? Received => reader.Reads;
 
     public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);

@@ -165,7 +165,7 @@ sealed class GroupReader(
         }
     }
 
-    public void OnPrivateLogRead()
+    public void OnPrivateLogRead(long readByte)
     {
     }
 

@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
@@ -23,9 +24,6 @@ interface IWriterOwner
     /// </summary>
     ReadOnlyMemory<byte> HeartbeatMessage => default;
 
-    /// <summary>True if the app closes the connection, or if a connect filter rejects the connection.</summary>
-    bool IsClosedByApp => false;
-
     void OnHeartbeat();
 
     /// <summary>Measures the latency of the messages that the writer is about to send.</summary>
@@ -36,7 +34,8 @@ interface IWriterOwner
     void OnDropped(long messages);
 
     /// <summary>Reports that the writer has read every message in the private log of the connection.</summary>
-    void OnPrivateLogRead();
+    /// <param name="readByte">See <see cref="Cursor.ReadByte"/>.</param>
+    void OnPrivateLogRead(long readByte);
 
     /// <summary>
     /// Reports that the server has sent a close frame. The writer sends no more messages on this transport.

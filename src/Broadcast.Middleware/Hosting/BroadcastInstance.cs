@@ -286,7 +286,7 @@ sealed class BroadcastInstance : IDisposable
             filters, Connections, Router, _validator, _tracing, $"/{pattern.RawText?.TrimStart('/')}");
         var lifecycle = new ConnectionLifecycle(
             pipeline, _filterActions, Connections, Groups, Heartbeat, _userIds, _logger);
-        var refusal = new Refusal(settings, _logger, _metrics);
+        var refusal = new Refusal(settings.EventStreamRetry, _logger, _metrics);
         var webSockets = new WebSocketHandler(
             Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, settings, _time, _logger,
             _metrics, _tracing);

@@ -21,6 +21,7 @@ namespace Broadcast.Middleware.Hosting;
 sealed class DrainSchedule : IDisposable
 {
     static readonly TimeSpan AbandonTime = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(20);
 
     readonly IServiceProvider _services;
 
@@ -30,6 +31,7 @@ sealed class DrainSchedule : IDisposable
     readonly List<ConnectionManager> _managers = [];
     readonly List<Task> _awaited = [];
     ITimer? _latestStart;
+    bool _isDelayed; // True if the connections stay open until the hosted services have stopped.
 
     // The timers of these two sources use the system clock, because the host uses the system clock, too.
     readonly CancellationTokenSource _timedOut = new();
@@ -46,30 +48,9 @@ sealed class DrainSchedule : IDisposable
     /// <summary>Canceled when the connections must close.</summary>
     public CancellationToken Starting => _starting.Token;
 
-    /// <summary>True if the connections stay open until the hosted services have stopped.</summary>
-    public bool IsDelayed { get; private set; }
-
     /// <summary>True if the app has hosted services that may publish messages while they stop.</summary>
     public bool HasServicesOfApp =>
         _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
-
-    /// <summary>True if a broadcast has connections.</summary>
-    public bool HasConnections
-    {
-        get
-        {
-            lock (_managers) return _managers.Any(static manager => manager.Count > 0);
-        }
-    }
-
-    /// <summary>The number of open HTTP requests that serve connections of all broadcasts.</summary>
-    public int OpenRequests
-    {
-        get
-        {
-            lock (_managers) return _managers.Sum(static manager => manager.OpenRequests);
-        }
-    }
 
     public void Add(ConnectionManager manager)
     {
@@ -98,6 +79,23 @@ sealed class DrainSchedule : IDisposable
         lock (_awaited) return Task.WhenAll(_awaited);
     }
 
+    /// <summary>
+    /// Waits until the server has stopped. If the connections stay open, the method also returns when the server serves
+    /// only connections.
+    /// </summary>
+    /// <param name="stopped">A task that completes when the server has stopped.</param>
+    /// <param name="countRequests">Returns the number of open HTTP requests of the server.</param>
+    public async Task WaitForServerAsync(Task stopped, Func<int> countRequests)
+    {
+        while (_isDelayed && !stopped.IsCompleted)
+        {
+            if (IsServingOnlyConnections(countRequests())) return;
+            await Task.WhenAny(stopped, Task.Delay(CheckInterval, CancellationToken.None));
+        }
+
+        await stopped;
+    }
+
     /// <summary>Closes the connections. Further calls have no effect.</summary>
     public void Start() => _starting.Cancel();
 
@@ -117,14 +115,24 @@ sealed class DrainSchedule : IDisposable
             var timeout = _services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
             var isLimited = timeout != Timeout.InfiniteTimeSpan;
             if (isLimited) BackgroundWork.Start(() => StartTimeout(timeout));
-            IsDelayed = _services.GetService<IServer>() is DrainingServer && HasServicesOfApp;
-            if (IsDelayed && isLimited) ReserveDrainTimeout(timeout);
+            _isDelayed = _services.GetService<IServer>() is DrainingServer && HasServicesOfApp;
+            if (_isDelayed && isLimited) ReserveDrainTimeout(timeout);
         }
         finally
         {
             // HasServicesOfApp throws if the app cannot create a hosted service. In this case, the host has not
             // started, so no hosted service publishes messages.
-            if (!IsDelayed) Start();
+            if (!_isDelayed) Start();
+        }
+    }
+
+    /// <summary>Returns true if a broadcast has connections, and if all HTTP requests serve connections.</summary>
+    bool IsServingOnlyConnections(int requests)
+    {
+        lock (_managers)
+        {
+            return _managers.Any(static manager => manager.Count > 0)
+                && requests <= _managers.Sum(static manager => manager.OpenRequests);
         }
     }
 

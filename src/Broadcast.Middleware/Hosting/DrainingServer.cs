@@ -16,8 +16,6 @@ namespace Broadcast.Middleware.Hosting;
 /// </remarks>
 sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
 {
-    static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(20);
-
     int _requests;
 
     public IFeatureCollection Features => kestrel.Features;
@@ -57,22 +55,13 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         Stopped = kestrel.StopAsync(cancellationToken);
-        while (schedule.IsDelayed && !Stopped.IsCompleted)
-        {
-            if (IsServingOnlyConnections()) return;
-            await Task.WhenAny(Stopped, Task.Delay(CheckInterval, CancellationToken.None));
-        }
-
-        await Stopped;
+        await schedule.WaitForServerAsync(Stopped, () => Volatile.Read(ref _requests));
     }
 
     // The container disposes Kestrel.
     public void Dispose() { }
 
     static bool IsKestrel(Type server) => server.Assembly == typeof(KestrelServerOptions).Assembly;
-
-    bool IsServingOnlyConnections() =>
-        schedule.HasConnections && Volatile.Read(ref _requests) <= schedule.OpenRequests;
 
     /// <summary>Counts the requests of an app.</summary>
     sealed class CountedApplication<TContext>(IHttpApplication<TContext> application, DrainingServer server)

@@ -33,7 +33,7 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
             await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
             // A request that a connect filter has refused is short, so the metrics include the request.
             if (connection.WasOpened) LongRequest.ExcludeFromMetrics(context);
-            connection.OnReceivesNothing();
+            connection.ReceiveGate.OnReceivesNothing();
             await using var aborted = context.RequestAborted.UnsafeRegister(
                 static sink => ((EventStreamSink)sink!).OnAborted(), sink);
             await sink.Ended;
@@ -90,6 +90,9 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
         var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
         if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
         return new EventStreamSink(
-            context.Response, ClientSocket.Find(context), connection, connection.Settings.EventStreamRetry);
+            context.Response,
+            ClientSocket.Find(context),
+            () => connection.EndReason == EndReason.ClosedByApp,
+            connection.Settings.EventStreamRetry);
     }
 }

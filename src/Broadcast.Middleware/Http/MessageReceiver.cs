@@ -15,14 +15,14 @@ namespace Broadcast.Middleware.Http;
 /// or disconnects.
 /// </summary>
 /// <param name="connection">The connection.</param>
-/// <param name="transport">The WebSocket.</param>
+/// <param name="reader">Reads from the WebSocket.</param>
 /// <param name="createContext">Creates the protocol context for the first message.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
 /// <param name="metrics">The metrics.</param>
 sealed class MessageReceiver(
     Connection connection,
-    WebSocketTransport transport,
+    MessageReader reader,
     Func<Connection, ProtocolContext> createContext,
     TimeProvider time,
     BroadcastLogger logger,
@@ -37,8 +37,6 @@ sealed class MessageReceiver(
 
     EndpointSettings Settings => connection.Settings;
 
-    MessageReader Reader => transport.Reader;
-
     IBroadcastProtocol Protocol => ((ProtocolDescriptor)connection.Format).Protocol;
 
     /// <summary>
@@ -50,19 +48,19 @@ sealed class MessageReceiver(
         // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The caller
         // does not see this change, because this method is async.
         Activity.Current = null;
-        connection.OnReceiving();
+        connection.ReceiveGate.OnReceiving();
         // A connect filter may already have received the close frame.
-        if (Reader.CloseStatus is { } status) return connection.EndReason == EndReason.ClosedByPeer ? status : null;
+        if (reader.CloseStatus is { } status) return connection.EndReason == EndReason.ClosedByPeer ? status : null;
         try
         {
             // While a connect filter received messages, the reader may have found an error.
-            if (Reader.Error is not null) await AnswerAsync(ReceivedItem.Error);
-            var reading = Reader.ReadAsync();
+            if (reader.Error is not null) await AnswerAsync(ReceivedItem.Error);
+            var reading = reader.ReadAsync();
             while (true)
             {
                 // While the connection is idle, this method waits for the socket directly. An additional async method
                 // would keep a second state machine in memory.
-                var item = Reader.Take(await reading);
+                var item = reader.Take(await reading);
                 if (item == ReceivedItem.Close) return await AnswerCloseAsync();
                 if (item == ReceivedItem.Message)
                 {
@@ -77,41 +75,41 @@ sealed class MessageReceiver(
                         continue;
                     }
 
-                    Reader.Release();
+                    reader.Release();
                 }
                 else if (item != ReceivedItem.Nothing) await AnswerAsync(item);
-                reading = Reader.ReadAsync();
+                reading = reader.ReadAsync();
             }
         }
         finally
         {
             _watch?.End();
-            Reader.Release();
+            reader.Release();
         }
     }
 
     public async ValueTask<Message?> ReceiveFirstAsync()
     {
-        connection.OnReceiving();
+        connection.ReceiveGate.OnReceiving();
         // The client sends no more messages.
-        if (Reader is not { Error: null, CloseStatus: null }) return null;
+        if (reader is not { Error: null, CloseStatus: null }) return null;
         if (connection.Writer.ClosingStatus is not null) return null;
         try
         {
             ReceivedItem item;
             do
             {
-                item = Reader.Take(await Reader.ReadAsync());
+                item = reader.Take(await reader.ReadAsync());
                 if (item == ReceivedItem.Close) await AnswerCloseAsync();
                 else if (item != ReceivedItem.Message) await AnswerAsync(item);
             }
             while (item is not (ReceivedItem.Message or ReceivedItem.Close) && connection.Writer.ClosingStatus is null);
 
             if (item == ReceivedItem.Close || connection.Writer.ClosingStatus is not null) return null;
-            if (!IsWithinRate() || !connection.TryStartMessage()) return null;
+            if (!IsWithinRate() || !connection.ReceiveGate.TryStartMessage()) return null;
             metrics.Received();
             // The filter may keep the message, so copy the buffer.
-            return new Message(Reader.Payload.ToArray(), Reader.Type);
+            return new Message(reader.Payload.ToArray(), reader.Type);
         }
         catch (Exception)
         {
@@ -121,7 +119,7 @@ sealed class MessageReceiver(
         }
         finally
         {
-            Reader.Release();
+            reader.Release();
         }
     }
 
@@ -136,8 +134,8 @@ sealed class MessageReceiver(
         var answering = watch.Stop();
         var handled = answering is null ? default : await answering;
         // Return the buffer only now. The filter used the buffer, and only one thread at a time may use the reader.
-        Reader.Release();
-        return answering is null ? new(Reader.ReadAsync()) : handled;
+        reader.Release();
+        return answering is null ? new(reader.ReadAsync()) : handled;
     }
 
     HandlerWatch Watch(Task handling)
@@ -155,12 +153,12 @@ sealed class MessageReceiver(
         {
             while (true)
             {
-                var reading = Reader.ReadAsync().AsTask();
+                var reading = reader.ReadAsync().AsTask();
                 await Task.WhenAny(handling, reading);
                 if (handling.IsCompleted) return new(new ValueTask<ReadResult>(reading));
-                var item = Reader.Take(await reading, isHandling: true);
+                var item = reader.Take(await reading, isHandling: true);
                 if (item == ReceivedItem.Close) return new(await AnswerCloseAsync());
-                if (item == ReceivedItem.NextMessage) return new(Reader.ReadAsync());
+                if (item == ReceivedItem.NextMessage) return new(reader.ReadAsync());
                 if (item != ReceivedItem.Nothing) await AnswerAsync(item);
             }
         }
@@ -183,7 +181,7 @@ sealed class MessageReceiver(
         switch (item)
         {
             case ReceivedItem.Ping:
-                await SendAsync(Reader.TakePong());
+                await SendAsync(reader.TakePong());
                 break;
             case ReceivedItem.TooBig:
                 Refuse(
@@ -194,7 +192,7 @@ sealed class MessageReceiver(
                     $"A message exceeds {MaxFragments} ({Settings.MaxSmallFragments}). Send larger fragments.");
                 break;
             case ReceivedItem.Error:
-                var (status, reason) = Reader.Error!;
+                var (status, reason) = reader.Error!;
                 connection.Close(EndReason.ProtocolError, status, reason);
                 await connection.Writer.Closed;
                 throw new WebSocketException(WebSocketError.Faulted, reason);
@@ -219,13 +217,13 @@ sealed class MessageReceiver(
     {
         // Without an answer, the client may send its request again to another node. So the server handles only messages
         // that it can answer before the close frame.
-        if (!connection.TryStartMessage()) return;
+        if (!connection.ReceiveGate.TryStartMessage()) return;
         metrics.Received();
         try
         {
             var context = connection.ProtocolState as ProtocolContext;
             if (context is null) connection.ProtocolState = context = createContext(connection);
-            await Protocol.ReceiveAsync(context, new Message(Reader.Payload, Reader.Type));
+            await Protocol.ReceiveAsync(context, new Message(reader.Payload, reader.Type));
         }
         catch (Exception exception)
         {
@@ -233,7 +231,7 @@ sealed class MessageReceiver(
         }
         finally
         {
-            connection.OnMessageHandled();
+            connection.ReceiveGate.OnMessageHandled();
         }
     }
 
@@ -256,7 +254,7 @@ sealed class MessageReceiver(
 
     async Task<WebSocketCloseStatus?> AnswerCloseAsync()
     {
-        var status = Reader.CloseStatus!.Value;
+        var status = reader.CloseStatus!.Value;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
             // When a Web PubSub client of Microsoft detects a broken transport, the client sends a close frame without
@@ -270,7 +268,7 @@ sealed class MessageReceiver(
         // frame must not contain this code (RFC 6455, section 7.4.1).
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
-            : connection.Close(EndReason.ClosedByPeer, status, Reader.CloseReason);
+            : connection.Close(EndReason.ClosedByPeer, status, reader.CloseReason);
         return isFirst ? status : null;
     }
 

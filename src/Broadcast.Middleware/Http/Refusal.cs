@@ -6,7 +6,10 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>Answers a request that the server refuses. The answer states the problem and the fix.</summary>
-sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, BroadcastMetrics metrics)
+/// <param name="eventStreamRetry">See <see cref="EndpointSettings.EventStreamRetry"/>.</param>
+/// <param name="logger">The logger.</param>
+/// <param name="metrics">The metrics.</param>
+sealed class Refusal(byte[]? eventStreamRetry, BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
@@ -18,7 +21,7 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     // The value is in seconds. Clients should add a random delay, so that not all clients reconnect at the same time.
     public const string RetryAfter = "5";
 
-    static readonly byte[] EventStreamRetry = EventStreamEncoder.EncodeRetry(TimeSpan.FromSeconds(5));
+    static readonly byte[] DefaultEventStreamRetry = EventStreamEncoder.EncodeRetry(TimeSpan.FromSeconds(5));
 
     // The texts of the warnings in the log. Each text is a constant, so the memory is bounded.
     readonly ConcurrentDictionary<string, bool> _warnings = new();
@@ -153,7 +156,7 @@ sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, Broadcas
     {
         EventStreamHandler.SetHeaders(response);
         var close = EventStreamEncoder.EncodeClose((int)CloseStatus.TryAgainLater, problem);
-        return response.Body.WriteAsync((byte[])[.. settings.EventStreamRetry ?? EventStreamRetry, .. close.Span])
+        return response.Body.WriteAsync((byte[])[.. eventStreamRetry ?? DefaultEventStreamRetry, .. close.Span])
             .AsTask();
     }
 

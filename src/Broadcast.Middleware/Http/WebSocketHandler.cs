@@ -183,7 +183,7 @@ sealed class WebSocketHandler(
         {
             if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
             tracing.OnHandshake(connection);
-            var receiver = new MessageReceiver(connection, transport, _createContext, time, logger, metrics);
+            var receiver = new MessageReceiver(connection, transport.Reader, _createContext, time, logger, metrics);
             Exception? failure = null;
             try
             {

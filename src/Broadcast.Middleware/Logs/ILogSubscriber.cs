@@ -28,5 +28,6 @@ interface ILogSubscriber
     /// Notifies the subscriber that the reader has read the private log to the end. The call runs on the thread that
     /// uses the cursors.
     /// </summary>
-    void OnPrivateLogRead();
+    /// <param name="readByte">See <see cref="Cursor.ReadByte"/>.</param>
+    void OnPrivateLogRead(long readByte);
 }

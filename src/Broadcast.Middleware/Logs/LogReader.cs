@@ -313,7 +313,7 @@ sealed class LogReader
                 }
                 else if (cursor == _privateLog)
                 {
-                    cursor.Subscriber.OnPrivateLogRead();
+                    cursor.Subscriber.OnPrivateLogRead(cursor.ReadByte);
                 }
                 else if (cursor.IsTracked)
                 {

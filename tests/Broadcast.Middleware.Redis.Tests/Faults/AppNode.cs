@@ -1,35 +1,19 @@
 using System.Collections.Concurrent;
-using System.Net;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
-using Microsoft.AspNetCore.Http.Features;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>An app on Kestrel. A client can send its last position: <c>/ws?key=…&amp;after=…</c>.</summary>
+/// <summary>An app that records the join result of each client. A client can send its last position: <c>/ws?key=…&amp;after=…</c>.</summary>
 sealed class AppNode : IAsyncDisposable
 {
     public const string Group = "/ws";
 
     readonly ConcurrentDictionary<string, TaskCompletionSource<JoinResult>> _joins = new();
-    readonly WebApplication _app;
-    int _port;
+    readonly RedisApp _app;
 
     AppNode(string redis, Action<RedisBackplaneOptions> configure)
     {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        builder.WebHost.ConfigureKestrel(static kestrel => kestrel.Listen(IPAddress.Loopback, 0));
-        builder.Services.AddBroadcast(ConfigureBroadcast).AddRedis(redis, options =>
-        {
-            options.Prefix = "test";
-            configure(options);
-        });
-        _app = builder.Build();
+        _app = new RedisApp(redis, ConfigureBroadcast, configure);
         _app.MapBroadcast(Group).UseConnect(async (context, next) =>
         {
             var query = context.HttpContext.Request.Query;
@@ -45,28 +29,21 @@ sealed class AppNode : IAsyncDisposable
         });
     }
 
-    public IBroadcaster Broadcaster => _app.Services.GetRequiredService<IBroadcaster>();
+    public IBroadcaster Broadcaster => _app.Broadcaster;
 
     public static async Task<AppNode> StartAsync(string redis, Action<RedisBackplaneOptions> configure)
     {
         var node = new AppNode(redis, configure);
-        await node._app.StartAsync(TestContext.Current.CancellationToken);
-        var server = node._app.Services.GetRequiredService<IServer>();
-        var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses;
-        node._port = new Uri(addresses.Single()).Port;
+        await node._app.StartAsync();
         return node;
     }
 
-    public Uri CreateUri(string key, Position? after) => new($"ws://127.0.0.1:{_port}{Group}?key={key}&after={after}");
+    public Uri CreateUri(string key, Position? after) => _app.GetUri("ws", $"{Group}?key={key}&after={after}");
 
     /// <summary>Returns the join result of the client with this key.</summary>
     public Task<JoinResult> GetJoinResultAsync(string key) => GetJoin(key).Task;
 
-    public async ValueTask DisposeAsync()
-    {
-        await _app.StopAsync(CancellationToken.None);
-        await _app.DisposeAsync();
-    }
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
 
     static void ConfigureBroadcast(BroadcastOptions options)
     {

@@ -4,12 +4,7 @@ using System.Net;
 using System.Net.WebSockets;
 using System.Text;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 using Microsoft.Extensions.Logging;
@@ -152,38 +147,30 @@ public sealed class UnreachableRedisTests : RedisTest
 
     sealed class App : IAsyncDisposable
     {
-        readonly WebApplication _app;
+        readonly RedisApp _app;
         readonly FakeLogCollector _logs = new();
-        int _port;
 
         public App(string redis, WhenUnreachable whenUnreachable)
         {
-            var builder = WebApplication.CreateSlimBuilder();
-            builder.Logging.ClearProviders().AddProvider(new FakeLoggerProvider(_logs));
-            builder.WebHost.ConfigureKestrel(static kestrel => kestrel.Listen(IPAddress.Loopback, 0));
-            builder.Services.AddSingleton<IUserIdProvider, UserFromQuery>();
-            builder.Services.AddBroadcast(options => options.DrainTimeout = TimeSpan.Zero).AddRedis(redis, options =>
-            {
-                options.Prefix = "test";
-                options.WhenUnreachable = whenUnreachable;
-                options.PublishTimeout = TimeSpan.FromSeconds(20);
-            });
-            _app = builder.Build();
+            _app = new RedisApp(
+                redis,
+                static options => options.DrainTimeout = TimeSpan.Zero,
+                options => (options.WhenUnreachable, options.PublishTimeout) = (whenUnreachable, TimeSpan.FromSeconds(20)),
+                builder =>
+                {
+                    builder.Logging.AddProvider(new FakeLoggerProvider(_logs));
+                    builder.Services.AddSingleton<IUserIdProvider, UserFromQuery>();
+                });
             _app.MapBroadcast("/rooms/{room}");
         }
 
         public IServiceProvider Services => _app.Services;
 
-        public IBroadcaster Broadcaster => Services.GetRequiredService<IBroadcaster>();
+        public IBroadcaster Broadcaster => _app.Broadcaster;
 
-        public async Task StartAsync()
-        {
-            await _app.StartAsync(Token);
-            var addresses = Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>();
-            _port = new Uri(addresses.Addresses.Single()).Port;
-        }
+        public Task StartAsync() => _app.StartAsync();
 
-        public Uri GetUri(string scheme, string path) => new($"{scheme}://127.0.0.1:{_port}{path}");
+        public Uri GetUri(string scheme, string path) => _app.GetUri(scheme, path);
 
         public async Task<ClientWebSocket> ConnectAsync(string path)
         {
@@ -207,10 +194,6 @@ public sealed class UnreachableRedisTests : RedisTest
                 .Where(message => message.Contains(text, StringComparison.Ordinal)),
         ];
 
-        public async ValueTask DisposeAsync()
-        {
-            await _app.StopAsync(CancellationToken.None);
-            await _app.DisposeAsync();
-        }
+        public ValueTask DisposeAsync() => _app.DisposeAsync();
     }
 }

@@ -15,46 +15,70 @@ public sealed class LayerTests
         "Presence", "Protocols", "Clustering", "Http", "Hosting",
     ];
 
+    /// <summary>The folder of a name that the compiler cannot resolve. A dependency on this folder is an error.</summary>
+    const string Unknown = "unknown";
+
     static readonly string _root = Path.GetFullPath(Path.Combine(OwnFolder(), "../../../src/Broadcast.Middleware"));
 
     [Fact]
     public void LibraryFolders_InSource_MatchLayerList()
     {
-        var folders = Directory.GetDirectories(_root).Select(Path.GetFileName).Where(name => name is not ("bin" or "obj" or "Properties"));
+        var folders = Directory.GetDirectories(_root).Select(Path.GetFileName).Where(name => name is not ("bin" or "obj"));
         Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);
     }
+
+    /// <summary>
+    /// Public types are in the namespace of the package, so that an app needs only one using directive. Methods that extend an
+    /// interface of ASP.NET Core are in the namespace of that interface.
+    /// </summary>
+    [Fact]
+    public void LibraryNamespaces_InSource_EqualFolders() => Assert.All(SourceFiles, static tree =>
+    {
+        var root = tree.GetCompilationUnitRoot(TestContext.Current.CancellationToken);
+        var space = Assert.Single(root.Members.OfType<BaseNamespaceDeclarationSyntax>());
+        var (name, folder) = (space.Name.ToString(), FolderOf(tree.FilePath));
+        var isPublic = space.Members.Any(static member => member.Modifiers.Any(SyntaxKind.PublicKeyword));
+        if (isPublic && folder == "Hosting" && name.StartsWith("Microsoft.", StringComparison.Ordinal)) return;
+        Assert.Equal((tree.FilePath, isPublic ? "Broadcast.Middleware" : $"Broadcast.Middleware.{folder}"), (tree.FilePath, name));
+    });
 
     /// <summary>The compilation of the library. All tests share the compilation, because compiling takes seconds.</summary>
     static readonly Lazy<CSharpCompilation> _library = new(Compile);
 
+    static IEnumerable<SyntaxTree> SourceFiles => _library.Value.SyntaxTrees.Where(static tree => tree.FilePath.Length > 0);
+
     [Fact]
     public void LibraryTypes_AnyFolder_DependOnlyOnLowerLayers()
     {
-        var dependencies = FindDependencies(_library.Value, _library.Value.SyntaxTrees);
+        var dependencies = FindDependencies(_library.Value, SourceFiles);
         // These two dependencies exist by design. If the search does not find them, the search is wrong.
         Assert.Contains(dependencies, dependency => dependency is { From: "Hosting", To: "Http" });
         Assert.Contains(dependencies, dependency => dependency is { From: "Logs", To: "Messages" });
-        Assert.DoesNotContain(dependencies, dependency => Level(dependency.From) < Level(dependency.To));
+        Assert.Empty(dependencies.Where(static dependency => Level(dependency.From) < Level(dependency.To)));
     }
 
     [Theory]
     [InlineData("sealed class Probe { Pump? _pump; }", "Logs", "Delivery")]
     [InlineData("sealed class Probe { object Name() => typeof(Http.BroadcastEndpoint); }", "Connections", "Http")]
     [InlineData("sealed class Probe : IBroadcastFilter;", "Messages", "Filters")]
+    [InlineData("sealed class Probe { Pump? _pump; }", "", "Delivery")]
+    [InlineData("sealed class Probe { Missing? _missing; }", "Hosting", Unknown)]
     public void FindDependencies_TypeOfHigherLayer_IsReported(string code, string from, string to)
     {
-        var probe = Parse($"using Broadcast.Middleware.Delivery; namespace Broadcast.Middleware; {code}", $"{from}/Probe.cs");
+        var probe = Parse($"using Broadcast.Middleware.Delivery; namespace Broadcast.Middleware; {code}", Path.Combine(from, "Probe.cs"));
         var dependencies = FindDependencies(_library.Value.AddSyntaxTrees(probe), [probe]);
-        var dependency = Assert.Single(dependencies, dependency => dependency.File == $"{from}/Probe.cs" && dependency.From == from && dependency.To == to);
+        var dependency = Assert.Single(dependencies, dependency => dependency.From == from && dependency.To == to);
         Assert.True(Level(dependency.From) < Level(dependency.To));
     }
 
-    static int Level(string folder) => Array.IndexOf(_layers, folder);
+    /// <summary>Returns the layer of a folder. A file outside of the folders may use no folder, so its layer is the lowest.</summary>
+    static int Level(string folder) => folder == Unknown ? _layers.Length : Array.IndexOf(_layers, folder);
 
     static IEnumerable<(string Path, string Text)> ReadSources() =>
-        from folder in _layers
-        from file in Directory.EnumerateFiles(Path.Combine(_root, folder), "*.cs", SearchOption.AllDirectories)
-        select (Path.GetRelativePath(_root, file).Replace('\\', '/'), File.ReadAllText(file));
+        from file in Directory.EnumerateFiles(_root, "*.cs", SearchOption.AllDirectories)
+        let path = Path.GetRelativePath(_root, file).Replace('\\', '/')
+        where FolderOf(path) is not ("bin" or "obj")
+        select (path, File.ReadAllText(file));
 
     static SyntaxTree Parse(string text, string path) =>
         CSharpSyntaxTree.ParseText(text, new CSharpParseOptions(LanguageVersion.Preview), path, cancellationToken: TestContext.Current.CancellationToken);
@@ -74,17 +98,21 @@ public sealed class LayerTests
             new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, allowUnsafe: true, concurrentBuild: false));
     }
 
-    /// <summary>Returns each use of a type from another folder in the given files.</summary>
+    /// <summary>Returns each use of a type from another folder, and each name that the compiler cannot resolve.</summary>
     static HashSet<Dependency> FindDependencies(CSharpCompilation compilation, IEnumerable<SyntaxTree> files)
     {
         var token = TestContext.Current.CancellationToken;
         var dependencies = new HashSet<Dependency>();
-        foreach (var tree in files.Where(tree => tree.FilePath.Length > 0))
+        foreach (var tree in files)
         {
             var model = compilation.GetSemanticModel(tree);
             foreach (var name in tree.GetRoot(token).DescendantNodes().OfType<SimpleNameSyntax>())
             {
-                var symbol = model.GetSymbolInfo(name, token).Symbol;
+                var info = model.GetSymbolInfo(name, token);
+                // The argument of nameof can be a method with overloads.
+                var symbol = info.Symbol ?? info.CandidateSymbols.FirstOrDefault();
+                if (symbol is null && name.Identifier.Text is not ("nameof" or "notnull"))
+                    dependencies.Add(new(tree.FilePath, FolderOf(tree.FilePath), Unknown, name.ToString()));
                 var type = symbol as INamedTypeSymbol ?? symbol?.ContainingType;
                 var path = type?.DeclaringSyntaxReferences.FirstOrDefault()?.SyntaxTree.FilePath;
                 if (path is { Length: > 0 } && FolderOf(path) != FolderOf(tree.FilePath))
@@ -95,7 +123,8 @@ public sealed class LayerTests
         return dependencies;
     }
 
-    static string FolderOf(string path) => path[..path.IndexOf('/', StringComparison.Ordinal)];
+    /// <summary>Returns the folder of a file. Empty for a file that is in no folder.</summary>
+    static string FolderOf(string path) => path[..Math.Max(0, path.IndexOf('/', StringComparison.Ordinal))];
 
     static string OwnFolder([CallerFilePath] string path = "") => Path.GetDirectoryName(path)!;
 

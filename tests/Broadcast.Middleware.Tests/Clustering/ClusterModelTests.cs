@@ -41,6 +41,10 @@ public sealed class ClusterModelTests
         ann.AssertGot(1, 3, 4, 5);
     }
 
+    /// <remarks>
+    /// The model does not use <see cref="Schedule"/>, because a step needs more than three random numbers, and their ranges depend
+    /// on the connected members.
+    /// </remarks>
     sealed class Model : IDisposable
     {
         const string ShortHistory = "d";

@@ -46,12 +46,12 @@ public sealed class ConnectionPropertiesTests
         await app.DisposeAsync();
         var expected = new Properties("ann", "ann", IPAddress.Loopback, "blue", "item", "/rooms/blue");
         Assert.Equal([expected, expected, expected], seen);
-        Assert.Equal(expected, Properties.Of(connection!));
+        Assert.Equal(expected, Properties.From(connection!));
         Assert.Empty(connection!.Groups);
 
         Task SeeAsync<TContext>(TContext context, FilterDelegate<TContext> next) where TContext : FilterContext
         {
-            seen.Enqueue(Properties.Of(context.Connection));
+            seen.Enqueue(Properties.From(context.Connection));
             return next(context);
         }
     }
@@ -94,7 +94,7 @@ public sealed class ConnectionPropertiesTests
 
     sealed record Properties(string? UserName, string? UserId, IPAddress? Address, object? Room, object? Item, string HomeGroup)
     {
-        public static Properties Of(IBroadcastConnection connection) => new(
+        public static Properties From(IBroadcastConnection connection) => new(
             connection.User.FindFirstValue(ClaimTypes.NameIdentifier), connection.UserId, connection.RemoteAddress,
             connection.RouteValues["room"], connection.Items[ItemKey], connection.HomeGroup);
     }

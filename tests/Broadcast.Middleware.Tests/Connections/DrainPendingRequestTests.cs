@@ -106,7 +106,7 @@ public sealed class DrainPendingRequestTests
 
         // The drain first stops the message handling of a connection and then closes the connection. This client sends
         // a request between these two steps.
-        Assert.True(connection.TryStopHandling());
+        Assert.True(connection.ReceiveGate.TryStopHandling());
         await JsonClient.SendTextAsync(client, Pay(1));
         await client.SendAsync(ClientFrame.OfClose(1000));
 

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
@@ -68,7 +67,7 @@ public sealed class FirstMessageTimeoutTests
         await client.SendAsync(ClientFrame.OfText("junk"));
         await junk.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         var connection = (Connection)Assert.Single(app.Registry.Connections);
-        await Eventually.True(() => StateOf(connection) == ReceiveState.Reading && app.Inside().Heartbeat.JoiningWriters == 1);
+        await Eventually.True(() => connection.ReceiveGate.State == ReceiveState.Reading && app.Inside().Heartbeat.JoiningWriters == 1);
 
         time.Advance(TimeSpan.FromSeconds(13));
 
@@ -101,7 +100,7 @@ public sealed class FirstMessageTimeoutTests
         released.SetResult();
 
         await using var client = await opening;
-        await Eventually.True(() => StateOf(connection) == ReceiveState.Reading);
+        await Eventually.True(() => connection.ReceiveGate.State == ReceiveState.Reading);
         Assert.Null(connection.Writer.ClosingStatus);
         await app.PublishAsync("hello");
         Assert.Equal(["hello"], await client.ReceiveTextAsync(1));
@@ -148,7 +147,4 @@ public sealed class FirstMessageTimeoutTests
         builder => builder.Services.AddSingleton<TimeProvider>(time),
         map,
         options: options => (options.FirstMessageTimeout, options.KeepAliveInterval) = (timeout, Timeout.InfiniteTimeSpan));
-
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_receiveState")]
-    static extern ref ReceiveState StateOf(Connection connection);
 }

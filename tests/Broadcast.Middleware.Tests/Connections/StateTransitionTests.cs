@@ -77,6 +77,18 @@ public sealed class StateTransitionTests
         (WriterState.Suspended, WriterState.Detached),
     ]);
 
+    /// <summary>The drain may stop a gate at any time, so the other methods have no effect on a stopped gate.</summary>
+    [Fact]
+    public void ReceiveGate_StoppedByDrain_StaysStopped()
+    {
+        var gate = default(ReceiveGate);
+        Assert.True(gate.TryStopHandling());
+        gate.OnReceivesNothing();
+        gate.OnReceiving();
+        Assert.False(gate.TryStartMessage());
+        Assert.Equal(ReceiveState.Stopped, gate.State);
+    }
+
 #if DEBUG
     [Fact]
     public void Connection_IllegalChange_FailsAssertion()
@@ -84,7 +96,15 @@ public sealed class StateTransitionTests
         using var broadcast = new TestEngine();
         var connection = broadcast.Admit(broadcast.Pumps[0], "/g");
         AssertFails(connection.End, "The connection cannot change from Connecting to Ended.");
-        AssertFails(connection.OnMessageHandled, "");
+    }
+
+    [Fact]
+    public void ReceiveGate_IllegalChange_FailsAssertion()
+    {
+        var gate = default(ReceiveGate);
+        AssertFails(() => gate.OnMessageHandled(), "The server has handled no message.");
+        gate.OnReceivesNothing();
+        AssertFails(() => gate.OnReceivesNothing(), "The server already reads from the client.");
     }
 
     [Fact]
@@ -138,7 +158,7 @@ public sealed class StateTransitionTests
 
     static bool CanChange(ConnectionState from, ConnectionState to) => CanChange(null, from, to);
 
-    static bool CanChange(ReceiveState from, ReceiveState to) => CanChange(null, from, to);
+    static bool CanChange(ReceiveState from, ReceiveState to) => CanChange(default(ReceiveGate), from, to);
 
     static bool CanChange(ReconnectState from, ReconnectState to) => CanChange(null, from, to);
 
@@ -148,7 +168,7 @@ public sealed class StateTransitionTests
     static extern bool CanChange(Connection? type, ConnectionState from, ConnectionState to);
 
     [UnsafeAccessor(UnsafeAccessorKind.StaticMethod)]
-    static extern bool CanChange(Connection? type, ReceiveState from, ReceiveState to);
+    static extern bool CanChange(ReceiveGate type, ReceiveState from, ReceiveState to);
 
     [UnsafeAccessor(UnsafeAccessorKind.StaticMethod)]
     static extern bool CanChange(ReconnectSession? type, ReconnectState from, ReconnectState to);

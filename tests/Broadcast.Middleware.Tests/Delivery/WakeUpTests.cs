@@ -225,7 +225,7 @@ public sealed class WakeUpTests
 
         public void OnAnnounced(Cursor cursor) => Volatile.Write(ref _count, _count + 1);
 
-        public void OnPrivateLogRead() { }
+        public void OnPrivateLogRead(long readByte) { }
     }
 
     sealed class Mailbox : PumpItem

@@ -13,6 +13,11 @@ public sealed class ValueEqualityTests
             new BackplaneMember("a", new byte[] { 1, 2 }), new BackplaneMember("b", new byte[] { 1, 2 }), new BackplaneMember("a", new byte[] { 1, 3 }),
             new BackplaneMember("a", new byte[] { 1 }), default(BackplaneMember),
         ],
+        [typeof(BackplaneSubscription)] = static () =>
+        [
+            Subscription(2, [[1], [2]], 1, 2), Subscription(3, [[1], [2]], 1, 2), Subscription(2, [[1], [3]], 1, 2), Subscription(2, [[1]], 1, 2),
+            Subscription(2, [[1], [2]], 1, 3), Subscription(2, [[1], [2]], 1), Subscription(2, []),
+        ],
         [typeof(JoinResult)] = static () =>
         [
             new JoinResult(true, true, new Position(1, 2)), new JoinResult(false, true, new Position(1, 2)), new JoinResult(true, false, new Position(1, 2)),
@@ -65,6 +70,11 @@ public sealed class ValueEqualityTests
         ],
         [typeof(Replay)] = static () => [Replay.Last(2), Replay.Last(3), Replay.None, Replay.After(new Position(1, 2)), Replay.After(new Position(1, 3)), default(Replay)],
         [typeof(RetainedKey)] = static () => [new RetainedKey(New("a"), false), new RetainedKey("a", true), new RetainedKey("b", false), default(RetainedKey)],
+        [typeof(RetainedMessage)] = static () =>
+        [
+            new RetainedMessage(1, new byte[] { 1, 2 }), new RetainedMessage(2, new byte[] { 1, 2 }), new RetainedMessage(1, new byte[] { 1, 3 }),
+            new RetainedMessage(1, new byte[] { 1 }),
+        ],
         [typeof(SubscriptionFilter)] = static () =>
         [
             SubscriptionFilter.TagEquals(New("a"), New("x")), SubscriptionFilter.TagEquals("a", "y"), SubscriptionFilter.TagIn("a", "x", "y"),
@@ -130,6 +140,12 @@ public sealed class ValueEqualityTests
     }
 
     static MethodInfo? Operator(Type type, string name) => type.GetMethod(name, [type, type]);
+
+    static BackplaneSubscription Subscription(long offset, byte[][] history, params long[] retained) =>
+        new(new Position(1, offset), [.. history.Select(static bytes => new ReadOnlyMemory<byte>(bytes))])
+        {
+            Retained = [.. retained.Select(static offset => new RetainedMessage(offset, new byte[] { 1 }))],
+        };
 
     static PresenceMember Member(byte state) => new(New("c"), New("u"), new byte[] { state });
 

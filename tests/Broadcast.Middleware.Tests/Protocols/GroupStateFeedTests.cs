@@ -19,11 +19,11 @@ public sealed class GroupStateFeedTests
         for (var i = 1; i <= 1_000; i++) feed.Set("a", null, State(i), At(i));
         feed.Set("b", "ann", State(1), At(1));
         feed.Set("b", "ann", default, At(2));
-        Assert.Equal(StatePicture.Update(Group, StatePicture.Of("a", null, "{\"k\":\"1000\"}", At(1_000))), Take(feed, subscription));
+        Assert.Equal(StatePicture.Update(Group, StatePicture.CreateItem("a", null, "{\"k\":\"1000\"}", At(1_000))), Take(feed, subscription));
         feed.Set("b", "ann", State(2), At(3));
         feed.Set("a", null, default, At(1_001));
         Assert.Equal(
-            StatePicture.Update(Group, StatePicture.Of("b", "ann", "{\"k\":\"2\"}", At(3)), StatePicture.Of("a", null, null, At(1_001))),
+            StatePicture.Update(Group, StatePicture.CreateItem("b", "ann", "{\"k\":\"2\"}", At(3)), StatePicture.CreateItem("a", null, null, At(1_001))),
             Take(feed, subscription));
         feed.Set("a", null, default, At(1_002));
         feed.Set("c", null, default, At(1_002));

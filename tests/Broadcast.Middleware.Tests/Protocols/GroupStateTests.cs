@@ -30,41 +30,41 @@ public sealed class GroupStateTests
 
         // The acknowledgement comes before the snapshot. The snapshot omits members without a state.
         await JsonClient.SendTextAsync(eve, """{"type":"subscribeGroupState","group":"g","ackId":1}""");
-        await JsonClient.ReceivesAsync(eve, JsonClient.Success(1), StatePicture.Snapshot("g", StatePicture.Of(annId, "ann", """{"k":"v"}""", annAt)));
+        await JsonClient.ReceivesAsync(eve, JsonClient.Success(1), StatePicture.Snapshot("g", StatePicture.CreateItem(annId, "ann", """{"k":"v"}""", annAt)));
 
         await DoAsync(bob, Set("g", """{ "a": "\u0041\"", "é😀": "" }"""));
         var bobAt = time.GetUtcNow();
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{ "a": "\u0041\"", "é😀": "" }""", bobAt)));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(bobId, null, """{ "a": "\u0041\"", "é😀": "" }""", bobAt)));
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, Set("g", "{}"));
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(bobId, null, "{}", time.GetUtcNow())));
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, Set("g", "{}"));
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(bobId, null, "{}", time.GetUtcNow())));
 
         // A client clears its state when it omits the state, sends null, leaves the group, or disconnects.
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"setGroupState","group":"g","ackId":0}""");
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(bobId, null, null, time.GetUtcNow())));
         await DoAsync(ann, Set("g", "null"));
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(annId, "ann", null, time.GetUtcNow())));
         await DoAsync(bob, Set("g", """{"b":"1"}"""));
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{"b":"1"}""", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(bobId, null, """{"b":"1"}""", time.GetUtcNow())));
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"leaveGroup","group":"g","ackId":0}""");
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(bobId, null, null, time.GetUtcNow())));
         await DoAsync(ann, Set("g", """{"a":"1"}"""));
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", """{"a":"1"}""", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(annId, "ann", """{"a":"1"}""", time.GetUtcNow())));
         ann.Reset();
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(annId, "ann", null, time.GetUtcNow())));
 
         // A subscriber also receives its own state. After the subscriber leaves and joins again, it has no state.
         await DoAsync(eve, Join("g"));
         await JsonClient.SendTextAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
-        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
+        await JsonClient.ReceivesAsync(eve, StatePicture.Update("g", StatePicture.CreateItem(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
         await JsonClient.SendTextAsync(eve, """{"type":"leaveGroup","group":"g"}""", Join("g"));
         string[] received = [await JsonClient.ReadAsync(eve), await JsonClient.ReadAsync(eve)];
-        Assert.Equal([JsonClient.Success(0), StatePicture.Update("g", StatePicture.Of(eveId, null, null, time.GetUtcNow()))], received.Order(StringComparer.Ordinal));
+        Assert.Equal([JsonClient.Success(0), StatePicture.Update("g", StatePicture.CreateItem(eveId, null, null, time.GetUtcNow()))], received.Order(StringComparer.Ordinal));
         await JsonClient.ReceivesNothingElseAsync(eve);
         LogAssert.NoErrors(app);
     }

@@ -7,5 +7,5 @@ sealed class IdleSubscriber : ILogSubscriber
 
     public void OnNewMessages() { }
 
-    public void OnPrivateLogRead() { }
+    public void OnPrivateLogRead(long readByte) { }
 }

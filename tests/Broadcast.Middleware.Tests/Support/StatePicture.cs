@@ -22,7 +22,7 @@ sealed class StatePicture(string group)
 
     public static string Update(string group, params string[] items) => $$"""{"type":"groupStateUpdate","group":"{{group}}","items":[{{string.Join(',', items)}}]}""";
 
-    public static string Of(string id, string? user, string? state, DateTimeOffset at) =>
+    public static string CreateItem(string id, string? user, string? state, DateTimeOffset at) =>
         $$"""{"connectionId":"{{id}}",{{(user is null ? "" : $"\"userId\":\"{user}\",")}}{{(state is null ? "" : $"\"state\":{state},")}}"updatedAt":{{at.ToUnixTimeMilliseconds()}}}""";
 
     /// <summary>Reads messages about the group until the condition is true.</summary>

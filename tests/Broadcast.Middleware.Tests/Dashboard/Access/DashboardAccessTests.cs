@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
-namespace Broadcast.Middleware.Tests.Dashboard;
+namespace Broadcast.Middleware.Tests.Dashboard.Access;
 
 /// <summary>Tests that only allowed users can open the dashboard.</summary>
 public sealed class DashboardAccessTests

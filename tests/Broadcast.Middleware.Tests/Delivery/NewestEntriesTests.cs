@@ -1,7 +1,7 @@
 using System.Text;
 using Microsoft.Extensions.Time.Testing;
 
-namespace Broadcast.Middleware.Tests.Dashboard;
+namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests that a group returns its newest messages.</summary>
 public sealed class NewestEntriesTests

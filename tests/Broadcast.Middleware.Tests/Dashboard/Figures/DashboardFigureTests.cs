@@ -7,7 +7,7 @@ using Broadcast.Middleware.Dashboard.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
-namespace Broadcast.Middleware.Tests.Dashboard;
+namespace Broadcast.Middleware.Tests.Dashboard.Figures;
 
 /// <summary>Tests the figures that a viewer of the dashboard receives.</summary>
 public sealed class DashboardFigureTests
@@ -96,7 +96,7 @@ public sealed class DashboardFigureTests
         var sampler = new Sampler(
             () => ++calls == 1
                 ? throw new InvalidOperationException("boom")
-                : new(inside.Meter, inside.Connections, inside.Groups, new SlowClients(inside.Connections, inside.Heartbeat), TimeProvider.System),
+                : new(inside.Meter, () => inside.Connections.Count, () => 0, new SlowClients(inside.Connections.All, () => inside.Heartbeat.Now), TimeProvider.System),
             inside.Broadcaster,
             TimeProvider.System,
             new DashboardLogger(logger));

@@ -1,6 +1,6 @@
 using Broadcast.Middleware.Contracts;
 
-namespace Broadcast.Middleware.Tests.Testing;
+namespace Broadcast.Middleware.Tests.Testing.Faults;
 
 /// <summary>
 /// Tests that a <see cref="FaultyBackplane"/> without faults fulfills the contract of <see cref="IBackplane"/>.

@@ -1,6 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 
-namespace Broadcast.Middleware.Tests.Testing;
+namespace Broadcast.Middleware.Tests.Testing.Faults;
 
 /// <summary>Tests the faults of a cluster of test hosts.</summary>
 public sealed class FaultyBackplaneTests

@@ -4,7 +4,7 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace Broadcast.Middleware.Tests.Dashboard;
+namespace Broadcast.Middleware.Tests.Dashboard.Requests;
 
 /// <summary>Tests the answers to the requests of the dashboard page.</summary>
 public sealed class DashboardRequestTests

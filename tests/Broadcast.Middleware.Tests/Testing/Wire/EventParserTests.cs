@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace Broadcast.Middleware.Tests.Testing;
+namespace Broadcast.Middleware.Tests.Testing.Wire;
 
 /// <summary>
 /// Tests <see cref="EventParser"/> with the examples in section 9.2.6 of the HTML standard and with edge cases. Many
