@@ -140,7 +140,7 @@ sealed class Group
         lock (_log.Gate)
         {
             if (_isRemoved) return null;
-            ThrowIfNotRetainableLocked(message);
+            ThrowIfNotRetainableLocked(message, metadata);
             shards = _shards;
             members = CountMembers(shards);
             var log = message.IsTransient ? GetTransientLogLocked() : _log;
@@ -187,7 +187,7 @@ sealed class Group
                 return null;
             foreach (var group in groups)
             {
-                if (!group._isRemoved) group.ThrowIfNotRetainableLocked(message);
+                if (!group._isRemoved) group.ThrowIfNotRetainableLocked(message, metadata);
             }
 
             for (var i = 0; i < groups.Count; i++)
@@ -358,9 +358,9 @@ sealed class Group
     }
 
     /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
-    void ThrowIfNotRetainableLocked(in Message message)
+    void ThrowIfNotRetainableLocked(in Message message, EntryMetadata? metadata)
     {
-        if (message is { Key: not null, IsTransient: false } && _log.ProblemLocked(message) is { } problem)
+        if (message is { Key: not null, IsTransient: false } && _log.ProblemLocked(message, metadata) is { } problem)
             throw new InvalidOperationException($"The group '{Name}' cannot retain the message. {problem}");
     }
 
