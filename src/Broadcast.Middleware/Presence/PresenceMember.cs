@@ -33,7 +33,9 @@ public sealed class PresenceMember(string connectionId, string? userId, ReadOnly
     public bool TryGetState<T>(JsonTypeInfo<T> typeInfo, [NotNullWhen(true)] out T? state) =>
         TryGetState(typeInfo, out state, out _);
 
-    /// <summary>Reads the state as JSON (RFC 8259), without reflection, and returns the problem of a wrong state.</summary>
+    /// <summary>
+    /// Reads the state as JSON (RFC 8259), without reflection, and returns the problem of a wrong state.
+    /// </summary>
     /// <inheritdoc cref="TryGetState{T}(JsonTypeInfo{T}, out T)"/>
     /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
     /// <param name="state">The state. The default value if the method returns false.</param>
