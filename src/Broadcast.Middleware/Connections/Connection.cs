@@ -267,7 +267,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Joins a group for the app. The filter stays in effect until the app joins or leaves the group again.
+    /// Joins a group for the app. The filter stays in effect until the app leaves the group or sets another filter. If
+    /// the connection is already a member, the filter applies from the next message on.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     public ValueTask<JoinResult> JoinAsync(
@@ -291,7 +292,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         SubscriptionFilter? fromServer;
         lock (JoinedGroups) fromServer = _filters?.FindServerFilter(group);
-        return _memberships.JoinAsync(this, group, default, new(fromServer, filter), CancellationToken.None);
+        var filters = new MembershipFilters(fromServer, filter, IsByClient: true);
+        return _memberships.JoinAsync(this, group, default, filters, CancellationToken.None);
     }
 
     /// <summary>Leaves a group for the app. Returns false if the connection is not a member.</summary>

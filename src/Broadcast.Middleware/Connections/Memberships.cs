@@ -25,7 +25,7 @@ sealed class Memberships(
 {
     /// <summary>
     /// Joins a group. The join fails if the connection is already a member or has ended, or if the registry refuses the
-    /// join.
+    /// join. If the connection is already a member, a filter of the app applies from the next message on.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
@@ -39,7 +39,11 @@ sealed class Memberships(
         // Check the connection first, so that a join that must fail creates no group and no subscription.
         lock (connection.JoinedGroups)
         {
-            if (!CanJoinLocked(connection, group)) return default;
+            if (!CanJoinLocked(connection, group))
+            {
+                SetFilterLocked(connection, group, filters);
+                return default;
+            }
         }
 
         var options = connection.CreateJoinOptions(group, replay, filters);
@@ -151,7 +155,12 @@ sealed class Memberships(
         {
             lock (connection.JoinedGroups)
             {
-                if (!MayJoinLocked(connection, group.Name)) return true;
+                if (!MayJoinLocked(connection, group.Name))
+                {
+                    SetFilterLocked(connection, group.Name, options.Filters);
+                    return true;
+                }
+
                 if ((cursor = group.Join(connection.Writer, options, out var recovered, out var position)) is null)
                 {
                     if (group.Name != GroupName.Everyone) registry.Leave(connection, group.Name);
@@ -159,7 +168,7 @@ sealed class Memberships(
                 }
 
                 directory.OnJoined(group);
-                connection.JoinedGroups.Add(new(group, cursor));
+                connection.JoinedGroups.Add(new(group, cursor, options.Filters.FromClient));
                 connection.SetServerFilterLocked(group.Name, options.Filters.FromServer);
                 observer.OnJoined(connection, group.Name);
                 result = new JoinResult(true, recovered, position);
@@ -170,6 +179,28 @@ sealed class Memberships(
         {
             if (cursor is null) groups.Release(group, group.IsEmpty);
         }
+    }
+
+    /// <summary>
+    /// Sets the filter of the app for an existing membership. For example, the client may have joined the group before
+    /// the app. The filter of the client stays in effect.
+    /// </summary>
+    static void SetFilterLocked(Connection connection, string group, MembershipFilters filters)
+    {
+        if (filters.FromServer is null || filters.IsByClient) return;
+        if (connection.IndexOf(group) is not (>= 0 and var index)) return;
+        connection.SetServerFilterLocked(group, filters.FromServer);
+        var membership = connection.JoinedGroups[index];
+        filters = filters with { FromClient = membership.ClientFilter };
+        if (filters.Both!.Equals(membership.Cursor.Filter)) return;
+        var options = connection.CreateJoinOptions(group, Replay.None, filters) with
+        {
+            Opening = default,
+            Replaced = membership.Cursor,
+        };
+        // If the cluster has lost messages, the group is removed, and the server closes the connection.
+        if (membership.Group.Join(connection.Writer, options, out _, out _) is { } cursor)
+            connection.JoinedGroups[index] = membership with { Cursor = cursor };
     }
 
     bool MayJoinLocked(Connection connection, string group)

@@ -65,7 +65,9 @@ sealed class Group
     /// </summary>
     public LinkedListNode<Group>? EmptyNode { get; set; }
 
-    /// <summary>Adds a subscriber. Returns null if another thread has removed the group.</summary>
+    /// <summary>
+    /// Adds a subscriber, or replaces the cursor of a subscriber. Returns null if another thread has removed the group.
+    /// </summary>
     /// <param name="subscriber">The writer of a connection, or a reader inside the app.</param>
     /// <param name="options">The options of the subscriber.</param>
     /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
@@ -89,6 +91,12 @@ sealed class Group
             cursor = new Cursor(_log, subscriber, shard, cursorOptions);
             subscriber.AddCursor(cursor);
             if (cursor.NeedsTransientCursor) subscriber.AddCursor(cursor.OpenTransientLocked(isNewMember: true));
+            // Leave after the join. Otherwise, the group could become empty.
+            if (options.Replaced is { } replaced)
+            {
+                replaced.KeepOpening();
+                Leave(replaced, subscriber);
+            }
         }
 
         subscriber.Post();
@@ -132,7 +140,7 @@ sealed class Group
         lock (_log.Gate)
         {
             if (_isRemoved) return null;
-            ThrowIfNotRetainableLocked(message);
+            ThrowIfNotRetainableLocked(message, metadata);
             shards = _shards;
             members = CountMembers(shards);
             var log = message.IsTransient ? GetTransientLogLocked() : _log;
@@ -179,7 +187,7 @@ sealed class Group
                 return null;
             foreach (var group in groups)
             {
-                if (!group._isRemoved) group.ThrowIfNotRetainableLocked(message);
+                if (!group._isRemoved) group.ThrowIfNotRetainableLocked(message, metadata);
             }
 
             for (var i = 0; i < groups.Count; i++)
@@ -350,9 +358,9 @@ sealed class Group
     }
 
     /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
-    void ThrowIfNotRetainableLocked(in Message message)
+    void ThrowIfNotRetainableLocked(in Message message, EntryMetadata? metadata)
     {
-        if (message is { Key: not null, IsTransient: false } && _log.ProblemLocked(message) is { } problem)
+        if (message is { Key: not null, IsTransient: false } && _log.ProblemLocked(message, metadata) is { } problem)
             throw new InvalidOperationException($"The group '{Name}' cannot retain the message. {problem}");
     }
 
@@ -386,7 +394,10 @@ sealed class Group
         var filter = options.Filters.Both;
         if (options.Encoder is null && filter is null && start == _log.End && Lifetime != GroupLifetime.Owned)
             return null;
-        var opening = options.Encoder?.EncodeStart(position, recovered, _log.NextOffset - 1) ?? default;
+        // The client of a replaced cursor already has the start.
+        var opening = options.Replaced is null && options.Encoder is { } encoder
+            ? encoder.EncodeStart(position, recovered, _log.NextOffset - 1)
+            : default;
         var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;
         bookmark?.SetLocked(start.Block, start.Index);
         return new CursorOptions

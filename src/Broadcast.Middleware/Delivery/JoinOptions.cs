@@ -14,4 +14,10 @@ readonly record struct JoinOptions(
 {
     /// <summary>The filters of the membership.</summary>
     public MembershipFilters Filters { get; init; }
+
+    /// <summary>
+    /// The cursor of a member that gets another filter. The new cursor continues at the end of the log. Null for a new
+    /// member.
+    /// </summary>
+    public Cursor? Replaced { get; init; }
 }

@@ -8,7 +8,9 @@ namespace Broadcast.Middleware.Delivery;
 /// accepts every message.
 /// </param>
 /// <param name="FromClient">The filter that the client has chosen. Null accepts every message.</param>
-readonly record struct MembershipFilters(SubscriptionFilter? FromServer, SubscriptionFilter? FromClient)
+/// <param name="IsByClient">True if the client joins. An existing membership then keeps its filters.</param>
+readonly record struct MembershipFilters(
+    SubscriptionFilter? FromServer, SubscriptionFilter? FromClient, bool IsByClient = false)
 {
     /// <summary>Accepts the messages that both filters accept. Null accepts every message.</summary>
     public SubscriptionFilter? Both => SubscriptionFilter.Both(FromServer, FromClient);

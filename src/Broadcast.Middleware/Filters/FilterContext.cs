@@ -124,7 +124,8 @@ public abstract class FilterContext
     /// that does not read. A client that can reconnect receives the message after a reconnect. However, a waiting call
     /// ends when the client disconnects. For a message with a <see cref="Message.Id"/>, the method calls
     /// <see cref="IBroadcaster.PublishAsync"/>. The call then does not wait for the client, and the metric of published
-    /// messages counts the message.
+    /// messages counts the message. If a connect filter calls this method before <c>next</c>, a client of the
+    /// subprotocol <c>positions.broadcast.v1</c> may receive the message before the frame with its first position.
     /// </remarks>
     /// <param name="message">The message.</param>
     /// <param name="cancellationToken">

@@ -162,6 +162,15 @@ sealed class Cursor
         && Accepts(other._block, other._index);
 
     /// <summary>
+    /// Keeps the opening after a leave, because the subscriber continues with another cursor. Call this method before
+    /// <see cref="LeaveLocked"/>.
+    /// </summary>
+    public void KeepOpening()
+    {
+        if (_options is not null) _options.KeepsOpeningAfterLeave = true;
+    }
+
+    /// <summary>
     /// Ends the subscription after the newest message. The caller holds the lock of the log. This method does not end
     /// the subscription to a broken log, because the reader must notice the loss.
     /// </summary>

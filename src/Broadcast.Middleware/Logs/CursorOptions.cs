@@ -41,7 +41,7 @@ sealed class CursorOptions
     /// <summary>
     /// True if the client needs <see cref="Opening"/> even if the subscriber leaves before the reader's first turn.
     /// </summary>
-    public bool KeepsOpeningAfterLeave { get; init; }
+    public bool KeepsOpeningAfterLeave { get; set; }
 
     /// <summary>True if the reader must keep the cursor after a leave, until it has taken the opening.</summary>
     public bool NeedsOpening => KeepsOpeningAfterLeave && !_isOpeningTaken && !Opening.IsEmpty;

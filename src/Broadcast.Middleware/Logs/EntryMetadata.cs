@@ -54,6 +54,19 @@ sealed class EntryMetadata
     /// </summary>
     public bool IsTransient { get; private init; }
 
+    /// <summary>The approximate memory of the tags and of the excluded connections, in bytes.</summary>
+    public long Cost
+    {
+        get
+        {
+            var cost = 0L;
+            foreach (var id in Excluded?.Ids ?? []) cost += CostOf(id.Length);
+            foreach (ref readonly var tag in Tags is null ? default : Tags.Span)
+                cost += CostOf(tag.Key.Length + tag.Value.Length);
+            return cost;
+        }
+    }
+
     /// <summary>
     /// True if a reader must check this entry, even without a subscription filter. False if the metadata only affects
     /// the encoding.
@@ -111,4 +124,6 @@ sealed class EntryMetadata
     public static EntryMetadata WithCopy(EntryMetadata? other, EntryCopy copy) => new(other) { Copy = copy };
 
     public bool Excludes(string connectionId) => Excluded is not null && Excluded.Contains(connectionId);
+
+    static long CostOf(int characters) => (2 * characters) + Block.EntrySize;
 }

@@ -155,10 +155,10 @@ sealed class MessageLog(
     /// Returns the reason why the log cannot retain a message and must refuse the message. Returns null if the log can
     /// append the message.
     /// </summary>
-    public string? ProblemLocked(Message message)
+    public string? ProblemLocked(Message message, EntryMetadata? metadata)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
-        return retained is null || message.Key is null ? null : retained.Problem(message);
+        return retained is null || message.Key is null ? null : retained.Problem(message, metadata);
     }
 
     /// <summary>

@@ -47,19 +47,23 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
     /// <param name="limits">The limits of the values.</param>
     public static long MaxSnapshotAge(GroupOptions limits) => limits.MaxRetainedBytes / SharedFraction;
 
-    /// <summary>Returns the size of a value in bytes. The size includes the key and the index entry.</summary>
-    public static long CostOf(int frameSize, string key) => frameSize + key.Length + Block.EntrySize;
+    /// <summary>
+    /// Returns the size of a value in bytes. The size includes the key, the index entry, and the metadata.
+    /// </summary>
+    public static long CostOf(int frameSize, string key, EntryMetadata? metadata = null) =>
+        frameSize + key.Length + Block.EntrySize + (metadata?.Cost ?? 0);
 
     /// <summary>
     /// Returns the reason why the log cannot retain a message. Returns null if the log can retain the message.
     /// </summary>
     /// <param name="message">The message, which has a key.</param>
-    public string? Problem(Message message)
+    /// <param name="metadata">The metadata of the message.</param>
+    public string? Problem(Message message, EntryMetadata? metadata)
     {
         if (message.RemoveKey) return null;
         var key = message.Key!;
         _values.TryGetValue(key, out var known);
-        var bytes = _bytes - (known?.Value.Cost ?? 0) + CostOf(Frame.Size(message.Payload.Length), key);
+        var bytes = _bytes - (known?.Value.Cost ?? 0) + CostOf(Frame.Size(message.Payload.Length), key, metadata);
         return Problem(limits, _values.Count + (known is null ? 1 : 0), bytes);
     }
 
@@ -108,6 +112,7 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
         if (node.Value.Frame.Length != size) node.Value.Frame = new byte[size];
         Frame.Write(node.Value.Frame, message.Type, message.Payload.Span);
         (node.Value.Offset, node.Value.Entry) = (offset, entry);
+        node.Value.Cost = CostOf(size, key, entry.Metadata);
         _order.AddLast(node);
         _bytes += node.Value.Cost;
     }
@@ -196,6 +201,6 @@ sealed class RetainedValues(GroupOptions limits, TimeProvider time)
 
         public Block.Entry Entry { get; set; }
 
-        public long Cost => CostOf(Frame.Length, Key);
+        public long Cost { get; set; }
     }
 }

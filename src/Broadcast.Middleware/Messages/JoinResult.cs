@@ -14,8 +14,8 @@ public readonly struct JoinResult(bool joined, bool? recovered, Position? positi
 
     /// <summary>
     /// True if the connection receives every message after the position of <see cref="Replay.After"/>. False if
-    /// messages are missing. With some <see cref="SlowConsumer"/> settings, a slow connection may still skip messages
-    /// later. Null for a join without <see cref="Replay.After"/>.
+    /// messages are missing, or if the position belongs to another group or epoch. With some <see cref="SlowConsumer"/>
+    /// settings, a slow connection may still skip messages later. Null for a join without <see cref="Replay.After"/>.
     /// </summary>
     public bool? Recovered { get; } = recovered;
 

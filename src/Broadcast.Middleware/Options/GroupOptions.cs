@@ -64,8 +64,10 @@ public sealed class GroupOptions
 
     /// <summary>
     /// The maximum total size of the messages for <see cref="RetainLatestPerKey"/>, in bytes. The size of a message
-    /// includes its frame, its key and 32 additional bytes. With a backplane, the size also includes the other
-    /// properties of the message. Default: 1,048,576. Range: 1,024 to 67,108,864.
+    /// includes its frame, its key, its tags, its excluded connections and 32 additional bytes. Without a backplane,
+    /// each tag and each excluded connection counts two bytes for each character, and 32 additional bytes. With a
+    /// backplane, the size also includes the other properties of the message. Default: 1,048,576. Range: 1,024 to
+    /// 67,108,864.
     /// </summary>
     public int MaxRetainedBytes { get; set; } = 1024 * 1024;
 

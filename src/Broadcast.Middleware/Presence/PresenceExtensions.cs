@@ -8,7 +8,7 @@ public static class PresenceExtensions
 {
     /// <summary>
     /// Sets the state of a connection in a group to a value, as JSON (RFC 8259) and without reflection. Read the value
-    /// with <see cref="PresenceMember.TryGetState"/>.
+    /// with <see cref="PresenceMember.TryGetState{T}(JsonTypeInfo{T}, out T)"/>.
     /// </summary>
     /// <inheritdoc cref="IPresence.SetStateAsync"/>
     /// <param name="presence">The presence.</param>

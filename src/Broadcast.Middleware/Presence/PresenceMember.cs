@@ -30,21 +30,35 @@ public sealed class PresenceMember(string connectionId, string? userId, ReadOnly
     /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
     /// <param name="state">The state. The default value if the method returns false.</param>
     /// <returns>False if the member has no state, or if the state is not JSON of this type.</returns>
-    public bool TryGetState<T>(JsonTypeInfo<T> typeInfo, [NotNullWhen(true)] out T? state)
+    public bool TryGetState<T>(JsonTypeInfo<T> typeInfo, [NotNullWhen(true)] out T? state) =>
+        TryGetState(typeInfo, out state, out _);
+
+    /// <summary>
+    /// Reads the state as JSON (RFC 8259), without reflection, and returns the problem of a wrong state.
+    /// </summary>
+    /// <inheritdoc cref="TryGetState{T}(JsonTypeInfo{T}, out T)"/>
+    /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
+    /// <param name="state">The state. The default value if the method returns false.</param>
+    /// <param name="problem">
+    /// The problem, with the position in the JSON. Null if the state is valid, or if the member has no state.
+    /// </param>
+    public bool TryGetState<T>(JsonTypeInfo<T> typeInfo, [NotNullWhen(true)] out T? state, out string? problem)
     {
         ArgumentNullException.ThrowIfNull(typeInfo);
-        state = default;
+        (state, problem) = (default, null);
         if (State.IsEmpty) return false;
         try
         {
             state = JsonSerializer.Deserialize(State.Span, typeInfo);
-            return state is not null;
+            if (state is null) problem = "The state is the JSON value null.";
         }
         catch (Exception exception) when (exception is JsonException or NotSupportedException)
         {
             // The serializer throws a NotSupportedException if the state of a polymorphic type names no type.
-            return false;
+            problem = exception.Message;
         }
+
+        return state is not null;
     }
 
     /// <inheritdoc />

@@ -137,8 +137,16 @@ public interface IBroadcaster
     /// Adds a connection to a group. The connection receives only the messages that a filter accepts.
     /// </summary>
     /// <remarks>
+    /// <para>
     /// The client cannot remove the filter: if the client leaves the group and joins the group again, the filter stays
-    /// in effect. The filter ends when the app calls <see cref="LeaveAsync"/> or adds the connection again.
+    /// in effect. The filter ends when the app calls <see cref="LeaveAsync"/>, sets another filter, or adds the
+    /// connection again after the client has left.
+    /// </para>
+    /// <para>
+    /// If the connection is already a member, for example because the client has joined the group itself,
+    /// <see cref="JoinResult.Joined"/> is false. The filter then applies from the next message on, and replaces an
+    /// earlier filter of the app. A filter of the client stays in effect. Null keeps the earlier filter.
+    /// </para>
     /// </remarks>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>

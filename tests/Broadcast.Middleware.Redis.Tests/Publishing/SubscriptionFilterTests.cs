@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.WebSockets;
 using System.Text;
+using System.Text.Json;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -21,8 +22,7 @@ public sealed class SubscriptionFilterTests : RedisTest
         var broadcaster = publisher.Services.GetRequiredService<IBroadcaster>();
         PublishResult last = default;
         for (var i = 1; i <= 20; i++) last = await PublishAsync(broadcaster, i);
-        using var client = new ClientWebSocket();
-        await client.ConnectAsync(new Uri(node.Urls.Single().Replace("http:", "ws:", StringComparison.Ordinal) + $"{Group}?filter=digit=1"), Token);
+        using var client = await ConnectAsync(node);
         Assert.Equal(["1", "11"], [await ReceiveAsync(client), await ReceiveAsync(client)]);
         for (var i = 21; i <= 42; i++) last = await PublishAsync(broadcaster, i);
         Assert.Equal(["21", "31", "41"], [await ReceiveAsync(client), await ReceiveAsync(client), await ReceiveAsync(client)]);
@@ -31,7 +31,7 @@ public sealed class SubscriptionFilterTests : RedisTest
     }
 
     [Fact]
-    public async Task Join_RetainedValuesFromRedis_FiltersValuesAndLiveMessages()
+    public async Task Join_RetainedValuesFromRedis_EachKindOfClientReceivesAcceptedValuesAndLiveMessages()
     {
         await using var publisher = await StartAppAsync(retains: true);
         await using var node = await StartAppAsync(retains: true);
@@ -39,11 +39,39 @@ public sealed class SubscriptionFilterTests : RedisTest
         // without the history.
         var broadcaster = publisher.Services.GetRequiredService<IBroadcaster>();
         for (var i = 1; i <= 20; i++) await PublishAsync(broadcaster, i, $"{i}");
-        using var client = new ClientWebSocket();
-        await client.ConnectAsync(new Uri(node.Urls.Single().Replace("http:", "ws:", StringComparison.Ordinal) + $"{Group}?filter=digit=1"), Token);
-        Assert.Equal(["1", "11"], [await ReceiveAsync(client), await ReceiveAsync(client)]);
+        using var raw = await ConnectAsync(node);
+        using var structured = await ConnectAsync(node, "json.webpubsub.azure.v1");
+        using var reliable = await ConnectAsync(node, "json.reliable.webpubsub.azure.v1");
+        using var http = new HttpClient();
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"{node.Urls.Single()}{Group}?filter=digit=1") { Headers = { Accept = { new("text/event-stream") } } };
+        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Token).WaitAsync(TestNode.Patience, Token);
+        using var events = new StreamReader(await response.Content.ReadAsStreamAsync(Token));
+        Assert.Equal(["1", "11"], [await ReceiveAsync(raw), await ReceiveAsync(raw)]);
+        Assert.Contains("\"connected\"", await ReceiveAsync(structured), StringComparison.Ordinal);
+        Assert.Equal(["1", "11"], [await ReceiveDataAsync(structured), await ReceiveDataAsync(structured)]);
+        using var connected = JsonDocument.Parse(await ReceiveAsync(reliable));
+        Assert.Equal(["1", "11"], [await ReceiveDataAsync(reliable), await ReceiveDataAsync(reliable)]);
+        Assert.Equal(["1", "11"], [await ReceiveEventAsync(events), await ReceiveEventAsync(events)]);
+
+        // The reliable client reconnects. It has not acknowledged the values, so it receives the values again.
+        reliable.Abort();
+        var (id, token) = (connected.RootElement.GetProperty("connectionId"), connected.RootElement.GetProperty("reconnectionToken"));
+        using var again = await ConnectAsync(node, "json.reliable.webpubsub.azure.v1", $"awps_connection_id={id}&awps_reconnection_token={token}");
+        Assert.Contains("\"connected\"", await ReceiveAsync(again), StringComparison.Ordinal);
         for (var i = 21; i <= 31; i++) await PublishAsync(broadcaster, i, "a");
-        Assert.Equal(["21", "31"], [await ReceiveAsync(client), await ReceiveAsync(client)]);
+        foreach (var text in new[] { "1", "11", "21", "31" }) Assert.Equal(text, await ReceiveDataAsync(again));
+        Assert.Equal(["21", "31"], [await ReceiveAsync(raw), await ReceiveAsync(raw)]);
+        Assert.Equal(["21", "31"], [await ReceiveDataAsync(structured), await ReceiveDataAsync(structured)]);
+        Assert.Equal(["21", "31"], [await ReceiveEventAsync(events), await ReceiveEventAsync(events)]);
+    }
+
+    static async Task<ClientWebSocket> ConnectAsync(WebApplication node, string? subprotocol = null, string query = "filter=digit=1")
+    {
+        var client = new ClientWebSocket();
+        if (subprotocol is not null) client.Options.AddSubProtocol(subprotocol);
+        var url = node.Urls.Single().Replace("http:", "ws:", StringComparison.Ordinal);
+        await client.ConnectAsync(new Uri($"{url}{Group}?{query}"), Token).WaitAsync(TestNode.Patience, Token);
+        return client;
     }
 
     static async Task<PublishResult> PublishAsync(IBroadcaster broadcaster, int id, string? key = null)
@@ -54,9 +82,27 @@ public sealed class SubscriptionFilterTests : RedisTest
 
     static async Task<string> ReceiveAsync(ClientWebSocket client)
     {
-        var buffer = new byte[100];
+        var buffer = new byte[1_000];
         var received = await client.ReceiveAsync(buffer, Token).WaitAsync(TestNode.Patience, Token);
         return Encoding.UTF8.GetString(buffer, 0, received.Count);
+    }
+
+    /// <summary>Returns the data of the next message of a structured client.</summary>
+    static async Task<string?> ReceiveDataAsync(ClientWebSocket client)
+    {
+        using var message = JsonDocument.Parse(await ReceiveAsync(client));
+        return message.RootElement.GetProperty("data").GetString();
+    }
+
+    /// <summary>Returns the data of the next event that has data.</summary>
+    static async Task<string> ReceiveEventAsync(StreamReader events)
+    {
+        while (true)
+        {
+            var line = await events.ReadLineAsync(Token).AsTask().WaitAsync(TestNode.Patience, Token);
+            Assert.NotNull(line);
+            if (line.StartsWith("data: ", StringComparison.Ordinal)) return line["data: ".Length..];
+        }
     }
 
     async Task<WebApplication> StartAppAsync(bool retains = false)

@@ -365,6 +365,38 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
+    public async Task Message_WithInvalidTags_IsReportedAndAffectsOnlyItsGroup()
+    {
+        var (backplane, logs) = (new ManualBackplane(), new FakeLogCollector());
+        using var loggers = new LoggerFactory([new FakeLoggerProvider(logs)]);
+        using var broadcast = new TestEngine(backplane: backplane, loggers: loggers);
+        var bob = await Listener.ConnectAsync(broadcast);
+        await bob.Connection.JoinAsync("other", cancellationToken: Token);
+        (string Key, string Value)[][] invalid =
+        [
+            [], [.. Enumerable.Range(0, 17).Select(static i => ($"k{i}", "v"))], [("k", "v"), ("k", "w")], [("not", "v")],
+            [("", "v")], [(new('k', 33), "v")], [("k", new('v', 129))], [("k", "\0")],
+        ];
+        Assert.Equal("v", ClusterMessage.Decode(EncodeWithTags(("k", "v"))).Message.Tags!["k"]);
+        for (var i = 0; i < invalid.Length; i++)
+        {
+            var ann = await Listener.ConnectAsync(broadcast);
+            await ann.Connection.JoinAsync("g", cancellationToken: Token);
+            await backplane.PublishAsync("g", EncodeWithTags(("k", "v")), null, Token);
+            await backplane.PublishAsync("g", EncodeWithTags(invalid[i]), null, Token);
+            await backplane.PublishAsync("other", Encode(i), null, Token);
+            broadcast.RunUntilIdle();
+            ann.AssertLost(7);
+            ann.Disconnect();
+        }
+
+        bob.AssertGot([.. Enumerable.Range(0, invalid.Length)]);
+        var errors = logs.GetSnapshot().Where(static record => record.Level == LogLevel.Error).ToList();
+        Assert.Equal(invalid.Length, errors.Count);
+        Assert.All(errors, static record => Assert.Contains("a message with invalid tags", record.Exception!.Message, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task History_WithUnreadableMessage_KeepsOnlyLaterMessages()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
@@ -671,6 +703,28 @@ public sealed class ClusterNodeTests : IDisposable
         _broadcast.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
 
     DateTimeOffset Now(TimeSpan skew) => _broadcast.Time.GetUtcNow() + skew;
+
+    /// <summary>Encodes the number 7 with these tags. <see cref="MessageTags"/> does not allow invalid tags, so this method writes the parts itself.</summary>
+    static byte[] EncodeWithTags(params (string Key, string Value)[] tags)
+    {
+        const byte IsBinary = 1, HasTags = 64;
+        var writer = new NodeWriter(100);
+        writer.WriteVersion();
+        writer.Write((byte)(IsBinary | HasTags));
+        writer.Write(DateTimeOffset.UnixEpoch);
+        writer.Write(0L);
+        foreach (var absent in new string?[3]) writer.WriteOrNull(absent); // The key, the sender, and the user.
+        writer.Write(0); // The number of excluded connections.
+        writer.Write(tags.Length);
+        foreach (var (key, value) in tags)
+        {
+            writer.Write(key);
+            writer.Write(value);
+        }
+
+        writer.WriteRest(BitConverter.GetBytes(7));
+        return writer.Written.ToArray();
+    }
 
     byte[] Encode(int number, TimeSpan skew = default) =>
         new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Now(skew), 0).Encode().ToArray();

@@ -460,6 +460,71 @@ public sealed class FilteredDeliveryTests
         listener.AssertGot(2);
     }
 
+    /// <summary>
+    /// Tests that a client cannot avoid a filter of the app with an earlier join. Each filter must apply exactly from the
+    /// next message on.
+    /// </summary>
+    [Fact]
+    public void Join_ClientIsAlreadyMember_AppliesFilterOfAppFromNextMessage()
+    {
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name));
+        var listener = new Listener(broadcast);
+        Assert.True(Joined(listener.Connection.JoinAsClientAsync(Name, SubscriptionFilter.Parse("parity"))));
+        PublishFive(10);
+        Assert.Equal(default, listener.Join(Name, Replay.Last(10), Even));
+        PublishFive(20);
+        Assert.Equal(default, listener.Join(Name));
+        PublishFive(30);
+        // Another filter of the app replaces the filter. The filter of the client still rejects messages without tags.
+        Assert.Equal(default, listener.Join(Name, filter: SubscriptionFilter.Parse("parity != even")));
+        PublishFive(40);
+        Assert.Equal((1, 1), (broadcast.Connections.CountGroupMembers(Name), Publish(broadcast, 50).LocalRecipients));
+        broadcast.RunUntilIdle();
+        listener.AssertGot(10, 11, 12, 13, 20, 22, 30, 32, 41, 43);
+
+        // The client joins again without its filter.
+        Assert.True(listener.Connection.LeaveAsClient(Name));
+        Assert.True(Joined(listener.Connection.JoinAsClientAsync(Name, null)));
+        PublishFive(60);
+        broadcast.RunUntilIdle();
+        listener.AssertGot(10, 11, 12, 13, 20, 22, 30, 32, 41, 43, 61, 63, 64);
+
+        // The messages are stored, stored, transient, transient, and stored without tags.
+        void PublishFive(int first)
+        {
+            for (var id = first; id < first + 4; id++)
+            {
+                var message = new Message(Payload.Make(id, 4), MessageType.Binary) { IsTransient = id >= first + 2, Tags = TagsOf(id) };
+                broadcast.Publish(message, Recipients.Group(Name));
+            }
+
+            broadcast.Publish(Name, first + 4);
+        }
+    }
+
+    /// <summary>Tests that a client receives its start position once, even if the app sets a filter before the first write.</summary>
+    [Fact]
+    public void Join_MemberWithPositions_SendsStartOnceAndAppliesFilter()
+    {
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name));
+        var text = new StringBuilder();
+        var sink = new ManualSink(frames => text.Append(Encoding.UTF8.GetString(frames.Span)));
+        var connection = broadcast.Connect(broadcast.Pumps[0], Name, sink, protocol: EventStreamFormat.Instance);
+        Assert.False(connection.Join(Name, default, Even).Joined);
+        Publish(broadcast, 1);
+        var second = Publish(broadcast, 2).Position!.Value;
+        broadcast.RunUntilIdle();
+        Assert.False(connection.Join(Name, default, Odd).Joined);
+        Publish(broadcast, 3);
+        Publish(broadcast, 4);
+        broadcast.RunUntilIdle();
+
+        var ids = text.ToString().Split('\n').Where(static line => line.StartsWith("id: ", StringComparison.Ordinal));
+        Assert.Equal([Id(0), Id(2), Id(3)], ids);
+
+        string Id(long offset) => $"id: {second with { Offset = offset }}";
+    }
+
     [Fact]
     public void SubscriptionFilter_SetAtConnectAfterJoinOfHomeGroup_Throws()
     {

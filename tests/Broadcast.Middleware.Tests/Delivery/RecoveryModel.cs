@@ -57,8 +57,17 @@ sealed class RecoveryModel : IDisposable
     /// <summary>The number of retained values that clients received when they joined.</summary>
     public int Retained { get; private set; }
 
-    /// <summary>The number of messages that the group refused, because it cannot retain them.</summary>
-    public int Refused { get; private set; }
+    /// <summary>The number of joins that shared an older copy of the retained values.</summary>
+    public int SharedCopies { get; private set; }
+
+    /// <summary>The number of messages that exceeded <see cref="GroupOptions.MaxRetainedKeys"/>.</summary>
+    public int RefusedKeys { get; private set; }
+
+    /// <summary>The number of messages that exceeded <see cref="GroupOptions.MaxRetainedBytes"/>.</summary>
+    public int RefusedBytes { get; private set; }
+
+    /// <summary>The number of memberships that got another filter.</summary>
+    public int ReplacedFilters { get; private set; }
 
     bool HasHistory => _limits.HistoryMessages > 0;
 
@@ -76,7 +85,7 @@ sealed class RecoveryModel : IDisposable
         foreach (var client in _clients) Disconnect(client, hasAll: true);
         _broadcast.RunUntilIdle();
         _broadcast.Time.Advance(TimeSpan.FromDays(1));
-        Assert.Equal(_log is not null && (Kept().Any() || RetainedBefore(Last + 1).Any()) ? 1 : 0, _broadcast.Groups.Count);
+        Assert.Equal(_log is not null && (Kept().Any() || RetainedBefore(Last + 1, Last).Any()) ? 1 : 0, _broadcast.Groups.Count);
     }
 
     public void Dispose() => _broadcast.Dispose();
@@ -88,9 +97,7 @@ sealed class RecoveryModel : IDisposable
         switch (step)
         {
             case RecoveryStep.Publish:
-                // With few keys and small messages, the retained values stay below the size at which joins may share an
-                // older copy.
-                var (key, removes) = Retains && size <= 700 && b % 10 < 8 ? ($"key {b % 5}", b % 10 == 7 && b % 3 == 0) : (null, false);
+                var (key, removes) = Retains && b % 10 < 8 ? ($"key {b % 5}", b % 10 == 7 && b % 3 == 0) : (null, false);
                 Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size, key, removes);
                 break;
             case RecoveryStep.PublishToAll:
@@ -114,6 +121,9 @@ sealed class RecoveryModel : IDisposable
                 Drain(client);
                 Join(client, b, size);
                 break;
+            case RecoveryStep.Connect:
+                ReplaceFilter(client, ModelFilter.Choose(size));
+                break;
             case RecoveryStep.Disconnect:
                 Disconnect(client, hasAll: false);
                 break;
@@ -133,7 +143,7 @@ sealed class RecoveryModel : IDisposable
             case RecoveryStep.Wait:
                 var beat = _broadcast.Heartbeat.Beat;
                 _broadcast.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
-                if (_broadcast.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any() && !RetainedBefore(Last + 1).Any()) Forget();
+                if (_broadcast.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any() && !RetainedBefore(Last + 1, Last).Any()) Forget();
                 break;
         }
     }
@@ -141,12 +151,21 @@ sealed class RecoveryModel : IDisposable
     void Publish(Client[] excluded, int size, string? key, bool removes)
     {
         var message = new Message(Payload.Make(++_lastId, size), MessageType.Binary) { Key = key, RemoveKey = removes, Tags = ModelFilter.TagsOf(_lastId) };
-        var recipients = Recipients.Group(Name).Except([.. excluded.Select(client => client.Listener!.Connection.Id)]);
-        if (key is not null && !removes && RetainedBefore(Last + 1).Count(entry => entry.Key != key) == _limits.MaxRetainedKeys)
+        string[] excludedIds = [.. excluded.Select(client => client.Listener!.Connection.Id)];
+        var recipients = Recipients.Group(Name).Except(excludedIds);
+        var retainedCost = key is null || removes ? 0 : RecoveryHelpers.RetainedCost(size, key, message.Tags, excludedIds);
+        if (retainedCost > 0)
         {
-            Assert.Throws<InvalidOperationException>(() => _broadcast.Publish(message, recipients));
-            Refused++;
-            return;
+            var others = RetainedBefore(Last + 1, Last).Where(entry => entry.Key != key).ToList();
+            var exceedsKeys = others.Count == _limits.MaxRetainedKeys;
+            var exceedsBytes = others.Sum(entry => entry.RetainedCost) + retainedCost > _limits.MaxRetainedBytes;
+            if (exceedsKeys) RefusedKeys++;
+            else if (exceedsBytes) RefusedBytes++;
+            if (exceedsKeys || exceedsBytes)
+            {
+                Assert.Throws<InvalidOperationException>(() => _broadcast.Publish(message, recipients));
+                return;
+            }
         }
 
         var result = _broadcast.Publish(message, recipients);
@@ -157,8 +176,9 @@ sealed class RecoveryModel : IDisposable
         }
 
         Remember(result.Position!.Value.Epoch);
-        var entry = new Entry(_lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, _broadcast.Time.GetTimestamp(),
-            [.. excluded.Select(client => client.Listener!.Connection.Id)], key, removes);
+        var entry = new Entry(
+            _lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, retainedCost, _broadcast.Time.GetTimestamp(),
+            excludedIds, key, removes);
         _log!.Add(entry);
         Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
         _positions.Add(_lastId, result.Position.Value);
@@ -210,7 +230,9 @@ sealed class RecoveryModel : IDisposable
         };
         // Replay.Last(0) is the same as Replay.None.
         var selectsNothing = (how % 16) switch { 1 => true, 2 => number % 20 == 0, 3 => number == 0, _ => false };
-        var retained = recovered is true || selectsNothing ? [] : RetainedBefore(start).ToList();
+        var retained = recovered is true || selectsNothing ? [] : RetainedBefore(start, Last).ToList();
+        if (retained.Count > 0) retained = RetainedInCopy(client.Listener.Connection, ref start);
+        Assert.Equal(retained.Count > 0, StartOf(client.Listener.Connection).IsRetained);
         Retained += retained.Count(entry => filter.Accepts(entry.Id));
         var position = retained.Count > 0 ? _log!.IndexOf(retained[0]) : start - 1;
         Assert.Equal(new Position(_epoch!.Value, position), result.Position);
@@ -220,6 +242,40 @@ sealed class RecoveryModel : IDisposable
         else if (recovered is false && after.Offset > Last) FromFuture++;
         else if (recovered is false) Trimmed++;
         client.Position = result.Position.Value;
+    }
+
+    /// <summary>
+    /// Returns the values in the copy that a new member reads first. If other members share an older copy, the member
+    /// also receives all messages after this copy, so this method moves the start of the replay.
+    /// </summary>
+    List<Entry> RetainedInCopy(Connection joined, ref long start)
+    {
+        var block = StartOf(joined);
+        var copyEnd = block.FirstOffset + block.Count;
+        if (copyEnd != start)
+        {
+            // Only a member without a replay may share an older copy.
+            Assert.Equal(Last + 1, start);
+            Assert.InRange(copyEnd, 1, Last);
+            var (size, age) = (block.Length, _log!.Skip((int)copyEnd - 1).Sum(static entry => entry.Cost));
+            Assert.True(size >= 16 * 1024 && age <= size / 8, $"A member shared a copy of {size} bytes that was {age} bytes old.");
+            SharedCopies++;
+            start = copyEnd;
+            return [.. RetainedBefore(start, start - 1)];
+        }
+
+        return [.. RetainedBefore(start, Last)];
+    }
+
+    static Block StartOf(Connection joined) => joined.JoinedGroups[^1].Cursor.Block;
+
+    /// <summary>Sets another filter, which applies from the next message on.</summary>
+    void ReplaceFilter(Client client, ModelFilter filter)
+    {
+        Assert.Equal(default, client.Listener!.Join(Name, Replay.Last(10), filter.Filter));
+        if (filter.Filter is null) return;
+        client.Membership!.Filter = filter;
+        ReplacedFilters++;
     }
 
     /// <summary>Returns the last position of the client, or sometimes another offset or epoch.</summary>
@@ -290,14 +346,14 @@ sealed class RecoveryModel : IDisposable
     }
 
     /// <summary>
-    /// For each key, returns the newest message if its offset is lower than <paramref name="offset"/>. The oldest
-    /// message comes first.
+    /// For each key, returns the newest of the first messages, if its offset is lower than <paramref name="offset"/>.
+    /// The oldest message comes first.
     /// </summary>
-    IEnumerable<Entry> RetainedBefore(long offset)
+    IEnumerable<Entry> RetainedBefore(long offset, long messages)
     {
         if (!Retains) return [];
         var newest = new Dictionary<string, int>();
-        for (var i = 0; i < Last; i++)
+        for (var i = 0; i < messages; i++)
         {
             if (_log![i].Key is not { } key) continue;
             if (_log[i].Removes) newest.Remove(key);
@@ -307,7 +363,7 @@ sealed class RecoveryModel : IDisposable
         return newest.Values.Where(index => index + 1 < offset).Order().Select(index => _log![index]);
     }
 
-    sealed record Entry(int Id, int Cost, long At, string[] Excluded, string? Key, bool Removes);
+    sealed record Entry(int Id, int Cost, int RetainedCost, long At, string[] Excluded, string? Key, bool Removes);
 
     /// <summary>A client and its connections. The client has one connection at a time.</summary>
     sealed class Client
@@ -340,7 +396,7 @@ sealed class RecoveryModel : IDisposable
             Replayed.AddRange(Expected);
         }
 
-        public ModelFilter Filter { get; }
+        public ModelFilter Filter { get; set; }
         public List<int> Expected { get; } = [];
         public List<int> Replayed { get; } = [];
 

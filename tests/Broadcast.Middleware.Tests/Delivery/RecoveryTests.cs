@@ -22,10 +22,11 @@ public sealed class RecoveryTests
         Gen.Int[0, 12],
         Gen.Bool,
         Gen.Int[1, 6],
-        (messages, bytes, age, replayOnJoin, retains, keys) => new GroupOptions
+        Gen.OneOf(Gen.Const(1 << 20), Gen.Int[1_024, 60_000]),
+        (messages, bytes, age, replayOnJoin, retains, keys, retainedBytes) => new GroupOptions
         {
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = TimeSpan.FromMilliseconds(age), ReplayOnJoin = replayOnJoin,
-            RetainLatestPerKey = retains, MaxRetainedKeys = keys, RetainedAge = Timeout.InfiniteTimeSpan,
+            RetainLatestPerKey = retains, MaxRetainedKeys = keys, MaxRetainedBytes = retainedBytes, RetainedAge = Timeout.InfiniteTimeSpan,
         });
 
     static readonly Gen<Operation<RecoveryStep>[]> _schedules = Schedule.Create(
@@ -47,7 +48,8 @@ public sealed class RecoveryTests
     [Fact]
     public void Reconnect_RandomSchedule_ReceivesExactlyMissedMessagesOrReportsFailure()
     {
-        var (recovered, lost, future, otherEpochs, transient, retained, refused) = (0, 0, 0, 0, 0, 0, 0);
+        var (recovered, lost, future, otherEpochs, transient) = (0, 0, 0, 0, 0);
+        var (retained, shared, refusedKeys, refusedBytes, replaced) = (0, 0, 0, 0, 0);
         Gen.Select(_limits, _schedules).Sample(
             (limits, schedule) =>
             {
@@ -59,12 +61,14 @@ public sealed class RecoveryTests
                 Interlocked.Add(ref otherEpochs, model.FromOtherEpoch);
                 Interlocked.Add(ref transient, model.Transient);
                 Interlocked.Add(ref retained, model.Retained);
-                Interlocked.Add(ref refused, model.Refused);
+                Interlocked.Add(ref shared, model.SharedCopies);
+                Interlocked.Add(ref refusedKeys, model.RefusedKeys);
+                Interlocked.Add(ref refusedBytes, model.RefusedBytes);
+                Interlocked.Add(ref replaced, model.ReplacedFilters);
             },
             iter: 300 * Effort.Factor);
-        Assert.True(
-            recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0 && transient > 0 && retained > 0 && refused > 0,
-            $"The random schedules do not reach all cases: {(recovered, lost, future, otherEpochs, transient, retained, refused)}.");
+        int[] cases = [recovered, lost, future, otherEpochs, transient, retained, shared, refusedKeys, refusedBytes, replaced];
+        Assert.True(cases.All(static count => count > 0), $"The random schedules do not reach all cases: {string.Join(", ", cases)}.");
     }
 
     [Theory]

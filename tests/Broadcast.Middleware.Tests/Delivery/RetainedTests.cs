@@ -229,6 +229,36 @@ public sealed class RetainedTests
         later.AssertGot(2, 4);
     }
 
+    /// <summary>A value also keeps its tags and its excluded connections in memory, so these count toward the limit.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Publish_ManyKeysWithTagsOrExclusions_RespectsMaxRetainedBytes(bool hasTags)
+    {
+        using var broadcast = Start();
+        var tags = MessageTags.Create([.. Enumerable.Range(0, 16).Select(i => ($"{i}".PadLeft(32, 'k'), new string('v', 128)))]);
+        string[] excluded = [.. Enumerable.Range(0, 100).Select(i => $"{i}".PadLeft(22, 'c'))];
+        // The frame has 6 bytes, and the key has 4 bytes.
+        var size = 6 + 4 + 32 + (hasTags ? 16 * ((2 * 160) + 32) : 100 * ((2 * 22) + 32));
+        var accepted = 0;
+
+        var error = Assert.Throws<InvalidOperationException>(() =>
+        {
+            for (; accepted < 10_000; accepted++) PublishFull($"{accepted:0000}");
+        });
+
+        Assert.Equal((1 << 20) / size, accepted);
+        Assert.Contains("MaxRetainedBytes is 1048576", error.Message, StringComparison.Ordinal);
+        // A value without tags and exclusions makes room for another value.
+        Publish(broadcast, 1, "0000");
+        PublishFull("last");
+        Assert.Throws<InvalidOperationException>(() => PublishFull("none"));
+
+        void PublishFull(string key) => broadcast.Publish(
+            new(Payload.Make(1, 4), MessageType.Binary) { Key = key, Tags = hasTags ? tags : null },
+            hasTags ? Recipients.Group(Name) : Recipients.Group(Name).Except(excluded));
+    }
+
     [Fact]
     public void Publish_ToSeveralGroupsWithOneFull_ReachesNoGroup()
     {

@@ -31,17 +31,19 @@ enum Step
 sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 {
     const string Everyone = "", Retaining = "/r";
-    const int Keys = 4;
-    static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2", Retaining];
+    const int Keys = 4, MaxRetainedBytes = 300_000;
+    static readonly string[] _names = ["/a", Retaining, "/b", "/c", "/h1", "/h2"];
 
     // The histories keep all messages, so that a member that joins at the end receives all messages.
     readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options =>
     {
         options.Groups["/h*"] = new() { HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan };
-        options.Groups[Retaining] = new() { RetainLatestPerKey = true };
+        options.Groups[Retaining] = new() { RetainLatestPerKey = true, MaxRetainedBytes = MaxRetainedBytes };
     });
     readonly List<Peer> _peers = [];
     readonly Dictionary<string, GroupModel> _groups = [];
+
+    // All messages of the groups that keep messages.
     readonly Dictionary<string, List<(int Id, int Size, Peer[] Excluded)>> _histories = new() { ["/h1"] = [], ["/h2"] = [], [Retaining] = [] };
     readonly HashSet<ulong> _epochs = [];
     readonly List<string> _faults = [];
@@ -52,6 +54,15 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     /// <summary>The number of retained values that clients had to receive when they joined.</summary>
     public int RetainedOnJoin { get; private set; }
+
+    /// <summary>The number of joins that shared an older copy of the retained values.</summary>
+    public int SharedCopies { get; private set; }
+
+    /// <summary>The number of messages that exceeded <see cref="GroupOptions.MaxRetainedBytes"/>.</summary>
+    public int Refused { get; private set; }
+
+    /// <summary>The number of memberships that got another filter.</summary>
+    public int ReplacedFilters { get; private set; }
 
     public void Run(IEnumerable<Operation<Step>> operations)
     {
@@ -99,6 +110,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 var replay = name == Retaining ? default : Replay.None;
                 Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, replay, filter.Filter, default)).Joined, "a join's result");
                 if (joins) Enter(name, peer, filter);
+                else if (!peer.IsRemoved && filter.Filter is not null) ReplaceFilter(name, peer, filter);
                 if (joins && name == Retaining) ExpectRetained(peer);
                 break;
             case Step.Leave when peer is not null:
@@ -181,7 +193,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     void PublishTo(string name, Recipients recipients, int size, int exclusions)
     {
-        var (result, excluded, id) = Publish(recipients, ref size, exclusions);
+        if (Publish(recipients, ref size, exclusions) is not var (result, excluded, id)) return;
         if (Find(name) is not { } group)
         {
             Expect(result == default, "publishing to an empty group");
@@ -198,7 +210,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     void PublishToSeveral(string[] names, int size, int exclusions)
     {
-        var (result, excluded, id) = Publish(Recipients.Groups(names), ref size, exclusions);
+        var (result, excluded, id) = Publish(Recipients.Groups(names), ref size, exclusions)!.Value;
         (string? Name, GroupModel Group)[] groups = [.. names.Distinct().Where(name => Find(name) is not null).Select(name => ((string?)name, _groups[name]))];
         Expect(result == new PublishResult(null, groups.Sum(entry => entry.Group.Members.Count)), "the result of publishing to several groups");
         Append(groups, excluded, id, size);
@@ -206,23 +218,38 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     void PublishToUser(string user, int size, int exclusions)
     {
-        var (_, excluded, id) = Publish(Recipients.User(user), ref size, exclusions);
+        var (_, excluded, id) = Publish(Recipients.User(user), ref size, exclusions)!.Value;
         foreach (var peer in _peers.Where(peer => !peer.IsRemoved && peer.Request.UserId == user).Except(excluded)) Append([(null, peer.PrivateLog)], [], id, size);
     }
 
-    (PublishResult Result, Peer[] Excluded, int Id) Publish(Recipients recipients, ref int size, int exclusions)
+    /// <summary>Publishes a message. Returns null if the group cannot retain the message.</summary>
+    (PublishResult Result, Peer[] Excluded, int Id)? Publish(Recipients recipients, ref int size, int exclusions)
     {
-        // Small messages keep the retained values below the size at which joins may share an older copy.
-        size = Math.Min(size, recipients.Name == Retaining ? Math.Min(1_000, maxBacklog) : maxBacklog);
+        // Large messages bring the retained values above the size at which joins may share an older copy.
+        size = Math.Min(recipients.Name == Retaining ? Math.Min(20 * size, 200_000) : size, maxBacklog);
         Peer[] excluded = exclusions < 8 ? [.. _peers.Where((_, index) => (index + exclusions) % 4 == 0)] : [];
         recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
         var message = new Message(payload, MessageType.Binary) { Key = $"key {id % Keys}", Tags = ModelFilter.TagsOf(id) };
+        if (recipients.Name == Retaining)
+        {
+            var others = Values(_histories[Retaining]).Where(value => value.Id % Keys != id % Keys);
+            if (others.Append((id, size, excluded)).Sum(RetainedCost) > MaxRetainedBytes)
+            {
+                Assert.Throws<InvalidOperationException>(() => Await(_broadcast.PublishAsync(message, recipients, default)));
+                Refused++;
+                return null;
+            }
+        }
+
         var result = Await(_broadcast.PublishAsync(message, recipients, default));
         // The broadcast copies the payload, so this later change must have no effect.
         payload.AsSpan().Fill(0xEE);
         return (result, excluded, id);
+
+        static int RetainedCost((int Id, int Size, Peer[] Excluded) value) => RecoveryHelpers.RetainedCost(
+            value.Size, "key 0", ModelFilter.TagsOf(value.Id), value.Excluded.Select(peer => peer.Connection.Id));
     }
 
     /// <summary>
@@ -261,7 +288,6 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             group.LastOffset++;
             group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
             if (name is not null && _histories.TryGetValue(name, out var history)) history.Add((id, size, excluded));
-            if (name == Retaining) _histories[name].RemoveAll(value => value.Id != id && value.Id % Keys == id % Keys);
             foreach (var (member, membership) in group.Members)
             {
                 membership.End = group.Bytes;
@@ -283,11 +309,42 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         group.Members.Add(peer, new(peer, group, filter));
     }
 
+    /// <summary>Ends the membership after the newest message, and starts a membership with another filter.</summary>
+    void ReplaceFilter(string name, Peer peer, ModelFilter filter)
+    {
+        var group = _groups[name];
+        group.Left.Add(group.Members[peer]);
+        group.Members[peer] = new(peer, group, filter);
+        ReplacedFilters++;
+    }
+
+    /// <summary>
+    /// Returns the messages that a new member of the retaining group must receive: the newest message of each key, and
+    /// then every message after an older copy of the values that the member shares with other members.
+    /// </summary>
+    List<(int Id, int Size, Peer[] Excluded)> FirstMessages(Connection joined)
+    {
+        var (messages, start) = (_histories[Retaining], joined.JoinedGroups[^1].Cursor.Block);
+        Expect(start.IsRetained == messages.Count > 0, "the retained values of a new member");
+        if (!start.IsRetained) return [];
+        var copied = (int)start.FirstOffset + start.Count - 1;
+        var (values, later) = (Values(messages.Take(copied)).ToList(), messages.Skip(copied).ToList());
+        if (later.Count == 0) return values;
+        var size = values.Sum(static value => Frame.Size(value.Size));
+        var age = later.Sum(static message => Frame.Size(message.Size) + Block.EntrySize);
+        Expect(size >= 16 * 1024 && age <= size / 8, $"the age of the shared copy: {age} bytes for a copy of {size} bytes");
+        SharedCopies++;
+        return [.. values, .. later];
+    }
+
+    static IEnumerable<(int Id, int Size, Peer[] Excluded)> Values(IEnumerable<(int Id, int Size, Peer[] Excluded)> messages) =>
+        messages.GroupBy(static message => message.Id % Keys, static (_, ofKey) => ofKey.Last()).OrderBy(static value => value.Id);
+
     /// <summary>Adds the retained values to the unread messages of a new member. The server sends all unread messages in the order of publishing.</summary>
     void ExpectRetained(Peer peer)
     {
         var membership = _groups[Retaining].Members[peer];
-        var values = _histories[Retaining].Where(value => !value.Excluded.Contains(peer) && membership.Filter.Accepts(value.Id))
+        var values = FirstMessages(peer.Connection).Where(value => !value.Excluded.Contains(peer) && membership.Filter.Accepts(value.Id))
             .Select(value => new Sent(value.Id, value.Size, [(membership, membership.End)])).ToList();
         RetainedOnJoin += values.Count;
         Sent[] unread = [.. peer.Expected.Skip(peer.Received), .. values];
@@ -337,17 +394,18 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     {
         foreach (var (name, expected) in _histories)
         {
-            var got = 0;
+            var (got, messages) = (0, expected);
             var sink = new ManualSink(frames =>
             {
                 var problem = FrameParser.Read(frames.Span, (_, payload) =>
-                    Expect(got < expected.Count && Payload.Is(payload, expected[got].Id, expected[got++].Size), $"the history of {name}"));
+                    Expect(got < messages.Count && Payload.Is(payload, messages[got].Id, messages[got++].Size), $"the history of {name}"));
                 if (problem is not null) _faults.Add(problem);
             });
             var late = _broadcast.Connect(_broadcast.Pumps[0], "/home", sink);
             late.Join(name, Replay.Last(1_000));
+            if (name == Retaining) messages = FirstMessages(late);
             _broadcast.RunUntilIdle();
-            Expect(got == expected.Count, $"the length of the history of {name}: {got} of {expected.Count}");
+            Expect(got == messages.Count, $"the length of the history of {name}: {got} of {messages.Count}");
             _broadcast.Remove(late);
             _ = late.Writer.DetachAsync();
             _broadcast.RunUntilIdle();

@@ -38,7 +38,7 @@ public sealed class ScheduleTests
     [Fact]
     public void Publish_RandomSchedule_DeliversOnceAndInOrder()
     {
-        var retained = 0;
+        var (retained, shared, refused, replaced) = (0, 0, 0, 0);
         Gen.Select(Gen.Int[1, 3], Schedules).Sample(
             (pumps, schedule) =>
             {
@@ -46,9 +46,14 @@ public sealed class ScheduleTests
                 model.Run(schedule);
                 Assert.Equal(0, model.SlowConsumers);
                 Interlocked.Add(ref retained, model.RetainedOnJoin);
+                Interlocked.Add(ref shared, model.SharedCopies);
+                Interlocked.Add(ref refused, model.Refused);
+                Interlocked.Add(ref replaced, model.ReplacedFilters);
             },
             iter: 800 * Effort.Factor);
-        Assert.True(retained > 0, "The random schedules do not reach all cases: no new member received a retained value.");
+        Assert.True(
+            retained > 0 && shared > 0 && refused > 0 && replaced > 0,
+            $"The random schedules do not reach all cases: {(retained, shared, refused, replaced)}.");
     }
 
     [Fact]

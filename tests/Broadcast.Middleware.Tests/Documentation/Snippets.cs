@@ -38,8 +38,8 @@ static class Snippets
             await broadcaster.PublishAsync(headline, Recipients.Group("/rooms/blue"));                // to the members of a group
             await broadcaster.PublishAsync(headline, Recipients.Groups("/rooms/blue", "/rooms/red")); // to several groups, once to each member
             await broadcaster.PublishAsync(headline, Recipients.User("ann"));                         // to all devices of a user
-            await broadcaster.PublishAsync(new Message(new byte[] { 1, 2, 3 }, MessageType.Binary));  // bytes, as a binary message
-            var result = await broadcaster.PublishAsync(new { headline });                            // any value, as JSON
+            await broadcaster.PublishAsync(new byte[] { 1, 2, 3 }, Recipients.Everyone);              // bytes, as a binary message
+            var result = await broadcaster.PublishAsync(new { headline }, Recipients.Everyone);       // any value, as JSON
             return $"sent to {result.LocalRecipients} connections";
         });
     }
@@ -132,7 +132,8 @@ static class Snippets
     {
         builder.Services.AddBroadcast("admin");
         app.MapBroadcast("/admin", "admin");
-        app.MapPost("/alert", (string text, [FromKeyedServices("admin")] IBroadcaster admin) => admin.PublishAsync(text));
+        app.MapPost("/alert", (string text, [FromKeyedServices("admin")] IBroadcaster admin) =>
+            admin.PublishAsync(text, Recipients.Everyone));
     }
 
     sealed class AuditLog

@@ -9,6 +9,14 @@ namespace Broadcast.Middleware.Tests.Http;
 /// </summary>
 public sealed class ClientFilterTests
 {
+    static readonly (string Filter, string Problem)[] _tooLarge =
+    [
+        (new('a', 1_025), "The filter has 1025 characters. Use at most 1024 characters."),
+        ("(((((((((a)))))))))", "Error in the filter at position 9: More than 8 nested levels. Simplify the filter."),
+        ("not not not not not not not not not a", "Error in the filter at position 33: More than 8 nested levels. Simplify the filter."),
+        ($"a in ({string.Join(',', Enumerable.Range(10, 65))})", "Error in the filter at position 199: More than 64 values. Simplify the filter."),
+    ];
+
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
@@ -30,7 +38,6 @@ public sealed class ClientFilterTests
 
     [Theory]
     [InlineData("region%20%3D", "Error in the filter at position 9: Expected a value. Put other text in quotes.")]
-    [InlineData("(((((((((a)))))))))", "Error in the filter at position 9: More than 8 nested levels. Simplify the filter.")]
     [InlineData("a&filter=b", "The URL has more than one filter. Combine the filters with 'and'.")]
     public async Task Url_InvalidFilter_IsRefusedWithStatus400(string filter, string problem)
     {
@@ -47,12 +54,19 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
-    public async Task Url_LongFilter_IsRefusedWithStatus400()
+    public async Task Url_TooLargeFilter_IsRefusedWithStatus400()
     {
         await using var app = await StartAsync();
-        await using var client = await RawClient.ConnectAsync(app);
-        var answer = await client.HandshakeAsync("/ws?filter=" + new string('a', 1_025));
-        Assert.Equal((400, "The filter has 1025 characters. Use at most 1024 characters."), (answer.Status, answer.Body.Trim()));
+        await using var other = await RawClient.OpenAsync(app);
+        foreach (var (filter, problem) in _tooLarge)
+        {
+            await using var client = await RawClient.ConnectAsync(app);
+            var answer = await client.HandshakeAsync("/ws?filter=" + filter.Replace(' ', '+'));
+            Assert.Equal((400, problem), (answer.Status, answer.Body.Trim()));
+        }
+
+        await PublishAsync(app, ("1", "eu"));
+        await ReceivesAsync(other, "1");
     }
 
     [Fact]
@@ -144,6 +158,27 @@ public sealed class ClientFilterTests
     }
 
     [Fact]
+    public async Task JoinGroup_TooLargeFilter_ReportsProblemAndHarmsNoOtherClient()
+    {
+        await using var app = await StartAsync();
+        await using var other = await JsonClient.OpenAsync(app);
+        await JsonClient.SendTextAsync(other, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SucceedsAsync(other, 1);
+        await using var client = await JsonClient.OpenAsync(app);
+        foreach (var (filter, problem) in _tooLarge)
+        {
+            await JsonClient.SendTextAsync(client, $$"""{"type":"joinGroup","group":"g","filter":"{{filter}}","ackId":1}""");
+            Assert.Contains(problem, await FailsAsync(client, 1, "BadRequest"), StringComparison.Ordinal);
+            Assert.Equal(1, app.Registry.CountGroupMembers("g"));
+        }
+
+        await JsonClient.SendTextAsync(client, $$"""{"type":"joinGroup","group":"g","filter":"{{_tooLarge[0].Filter}}"}""");
+        Assert.Equal(_tooLarge[0].Problem, await JsonClient.EndsAsync(client, 1008));
+        await PublishAsync(app, Recipients.Group("g"), ("1", "eu"));
+        await JsonClient.ReceivesAsync(other, Text("1"));
+    }
+
+    [Fact]
     public async Task JoinGroup_FiltersNotAllowed_IsForbidden()
     {
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll));
@@ -167,6 +202,20 @@ public sealed class ClientFilterTests
             await JsonClient.SendTextAsync(client, $$"""{"type":"leaveGroup","group":"g","ackId":{{10 + ack}}}""");
             await JsonClient.SucceedsAsync(client, 10 + ack);
         }
+    }
+
+    [Fact]
+    public async Task Join_ByAppAfterJoinByClient_AppliesFilterOfApp()
+    {
+        await using var app = await StartAsync();
+        await using var client = await JsonClient.OpenAsync(app);
+        await JsonClient.SendTextAsync(client, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SucceedsAsync(client, 1);
+        await PublishAsync(app, Recipients.Group("g"), ("1", "us"));
+        var id = app.Registry.Connections.Single().Id;
+        Assert.False((await app.Broadcaster.JoinAsync(id, "g", default, SubscriptionFilter.TagEquals("region", "eu"), Token)).Joined);
+        await PublishAsync(app, Recipients.Group("g"), ("2", "us"), ("3", "eu"));
+        await JsonClient.ReceivesAsync(client, Text("1"), Text("3"));
     }
 
     [Fact]

@@ -145,6 +145,38 @@ public sealed class PositionClientTests
         await client.AssertOpenAsync();
     }
 
+    /// <summary>
+    /// Tests a position of another group. Both groups have a message with this offset, so only the epoch shows the
+    /// mistake.
+    /// </summary>
+    [Fact]
+    public async Task Reconnect_PositionOfOtherGroup_IsReportedAndHarmsNoOtherClient()
+    {
+        await using var app = await StartAsync(new() { HistoryMessages = 10, ReplayOnJoin = 1 });
+        await using var other = await OpenAsync(app);
+        await ReadStartAsync(other, "joined");
+        await app.PublishToAsync(_members, "1", "2", "3");
+        await app.PublishToAsync(Recipients.Group("/other"), "a");
+        var result = await app.Broadcaster.PublishAsync("b", Recipients.Group("/other"), cancellationToken: Token);
+        var after = result.Position!.Value;
+        Assert.Equal(2, after.Offset);
+
+        await using var client = await OpenAsync(app, $"/ws?after={after}");
+        Assert.Equal(2, (await ReadStartAsync(client, "missed", 3)).Offset);
+        Assert.EndsWith("-3\n3", (await client.ReadFrameAsync()).Text, StringComparison.Ordinal);
+        await using var events = await EventClient.OpenAsync(app, after: $"{after}");
+        Assert.Equal("missed", (await events.NextAsync()).Type);
+        Assert.Equal(["3"], await events.ReceiveTextAsync(1));
+        await using var reader = app.Broadcaster.ReadAsync("/ws", new() { Replay = Replay.After(after) }, Token).GetAsyncEnumerator(Token);
+        var error = await Assert.ThrowsAsync<MessagesMissedException>(() => reader.MoveAsync());
+        Assert.Contains("the position belongs to another group or epoch", error.Message, StringComparison.Ordinal);
+
+        await app.PublishToAsync(_members, "4");
+        for (var i = 1; i <= 4; i++) Assert.EndsWith($"-{i}\n{i}", (await other.ReadFrameAsync()).Text, StringComparison.Ordinal);
+        Assert.EndsWith("-4\n4", (await client.ReadFrameAsync()).Text, StringComparison.Ordinal);
+        Assert.Equal(["4"], await events.ReceiveTextAsync(1));
+    }
+
     [Theory]
     [InlineData("?after=7")]
     [InlineData("?after=<script>")]
@@ -296,7 +328,7 @@ public sealed class PositionClientTests
         map,
         all =>
         {
-            all.Groups["/ws"] = group;
+            all.Groups["/ws"] = all.Groups["/other"] = group;
             all.MaxBacklogBytes = 64 * 1024 * 1024;
         });
 

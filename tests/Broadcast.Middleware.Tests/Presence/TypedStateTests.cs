@@ -26,21 +26,25 @@ public sealed partial class TypedStateTests
         Assert.True(await node.Presence.SetStateAsync(connection.Id, Group, null!, StateJson.Default.Player, Token));
         member = Assert.Single(await node.Presence.GetMembersAsync(Group, Token));
         Assert.True(member.State.IsEmpty);
-        Assert.False(member.TryGetState(StateJson.Default.Player, out _));
+        Assert.False(member.TryGetState(StateJson.Default.Player, out _, out var problem));
+        Assert.Null(problem);
     }
 
     [Theory]
-    [InlineData("""{"Name":"Ann"}""")]
-    [InlineData("""{"Name":{},"Score":7}""")]
-    [InlineData("""["Ann", 7]""")]
-    [InlineData("null")]
-    [InlineData("{")]
-    [InlineData("\u0001")]
-    public void TryGetState_WrongShape_ReturnsFalse(string state)
+    [InlineData("""{"Name":"Ann"}""", "Score")]
+    [InlineData("""{"Name":{},"Score":7}""", "Path: $.Name")]
+    [InlineData("""["Ann", 7]""", "Path: $ ")]
+    [InlineData("null", "The state is the JSON value null.")]
+    [InlineData("{", "LineNumber: 0")]
+    [InlineData("\u0001", "LineNumber: 0")]
+    public void TryGetState_WrongShape_ReturnsFalseAndProblem(string state, string expected)
     {
         var member = new PresenceMember("1", null, Encoding.UTF8.GetBytes(state));
         Assert.False(member.TryGetState(StateJson.Default.Player, out var player));
         Assert.Null(player);
+        Assert.False(member.TryGetState(StateJson.Default.Player, out player, out var problem));
+        Assert.Null(player);
+        Assert.Contains(expected, problem, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -137,6 +137,30 @@ public sealed class GroupStateTests
         Assert.Equal("state must be a JSON object whose values are all strings.", await JsonClient.EndsAsync(client, 1008));
     }
 
+    /// <summary>Tests a client whose state is valid JSON, but not of the type that the app expects.</summary>
+    [Fact]
+    public async Task SetGroupState_NotOfTypeOfApp_AppGetsProblemAndOtherClientContinues()
+    {
+        await using var app = await StartAsync();
+        var (client, id) = await OpenAsync(app);
+        var (other, otherId) = await OpenAsync(app);
+        await using var _ = client;
+        await using var __ = other;
+        await DoAsync(other, Join("g"));
+        await SubscribeAsync(app, other, otherId, "g");
+        await DoAsync(client, Join("g"), Set("g", """{"Name":"Ann","Score":"many"}"""));
+
+        var members = await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token);
+        var member = members.Single(member => member.ConnectionId == id);
+        Assert.False(member.TryGetState(Presence.TypedStateTests.StateJson.Default.Player, out var player, out var problem));
+        Assert.Contains("Path: $.Score", problem, StringComparison.Ordinal);
+        var picture = new StatePicture("g");
+        picture.Apply(StatePicture.Snapshot("g"));
+        await picture.ReadUntilAsync(other, () => picture[id] == """{"Name":"Ann","Score":"many"}""");
+        await app.PublishToAsync(Recipients.Group("g"), "next");
+        await JsonClient.ReceivesAsync(other, JsonClient.FromServer("text", "\"next\""));
+    }
+
     [Fact]
     public async Task SetGroupState_TooDeep_IsRejected()
     {

@@ -21,5 +21,10 @@ static class RecoveryHelpers
 
     public static PublishResult Publish(this TestEngine broadcast, string group, int id, int size = 4) => broadcast.Publish(Recipients.Group(group), id, size);
 
+    /// <summary>The size of a retained value: see <see cref="GroupOptions.MaxRetainedBytes"/>.</summary>
+    public static int RetainedCost(int size, string key, MessageTags? tags, IEnumerable<string> excluded) =>
+        Frame.Size(size) + key.Length + 32
+        + (tags?.Sum(tag => (2 * (tag.Key.Length + tag.Value.Length)) + 32) ?? 0) + excluded.Sum(id => (2 * id.Length) + 32);
+
     public static IEnumerable<int> Range(int from, int to) => Enumerable.Range(from, Math.Max(0, to - from + 1));
 }

@@ -56,6 +56,51 @@ public sealed class NpmClientRefreshTests : IAsyncDisposable
         Assert.Equal(client.ConnectionId, app.Services.GetRequiredService<IConnectionRegistry>().Connections.Single().Id);
     }
 
+    /// <summary>Tests messages that the server publishes while it handles a refresh.</summary>
+    [Theory]
+    [InlineData(NpmClient.Reliable)]
+    [InlineData(NpmClient.Plain)]
+    public async Task Refresh_WhileMessagesArePublished_DeliversEachMessageOnce(string protocol)
+    {
+        var app = await StartAsync();
+        await using var client = await ConnectAsync(new Uri(app.Urls.Single()), protocol);
+        var broadcaster = app.Services.GetRequiredService<IBroadcaster>();
+        var (published, received) = (0, 0);
+        var reading = Task.Run(ReadToEndAsync, Token);
+
+        for (var i = 0; i < 6; i++)
+        {
+            _time.Advance(Lifetime - TimeSpan.FromSeconds(20));
+            var refreshing = RefreshAsync(app, client);
+            do
+            {
+                await PublishAsync($"{published++}");
+                // The client must not become a slow consumer, but some messages are always on the way.
+                while (published - Volatile.Read(ref received) > 100 && !reading.IsCompleted) await Task.Yield();
+            }
+            while (!refreshing.IsCompleted && !reading.IsCompleted);
+
+            Assert.Equal(HttpStatusCode.NoContent, await refreshing);
+        }
+
+        await PublishAsync("end");
+        await reading;
+        Assert.Equal(published, received);
+        client.AssertNoMoreEvents();
+        Assert.Equal(client.ConnectionId, app.Services.GetRequiredService<IConnectionRegistry>().Connections.Single().Id);
+
+        async Task PublishAsync(string text) => await broadcaster.PublishAsync(text, Recipients.Group("/ws"), cancellationToken: Token);
+
+        async Task ReadToEndAsync()
+        {
+            while ((await client.NextServerMessageAsync()).GetProperty("data").GetString() is var text && text != "end")
+            {
+                Assert.Equal($"{received}", text);
+                Volatile.Write(ref received, received + 1);
+            }
+        }
+    }
+
     [Fact]
     public async Task Token_ExpiresWithoutRefresh_DisconnectsClient()
     {
