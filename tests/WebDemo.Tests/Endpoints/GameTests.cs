@@ -1,7 +1,6 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net.WebSockets;
-using System.Runtime.InteropServices;
-using System.Text.Json;
 
 namespace WebDemo.Tests;
 
@@ -16,22 +15,39 @@ public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
         using var ben = await ConnectAsync("Ben");
         var benNumber = await ReceiveNumberAsync(ben);
         // The game may still contain the player of another test. A player receives its number before the game contains the player.
-        var names = await ReceiveNamesAsync(ben);
-        while (!names.ContainsKey(annNumber) || !names.ContainsKey(benNumber)) names = await ReceiveNamesAsync(ben);
+        var names = await ben.ReceiveNamesAsync();
+        while (!names.ContainsKey(annNumber) || !names.ContainsKey(benNumber)) names = await ben.ReceiveNamesAsync();
         Assert.Equal(("Ann", "Ben"), (names[annNumber], names[benNumber]));
-        var before = await ReceiveStateAsync(ben);
+        var before = await ben.ReceiveStateAsync();
 
         // The player moves to the left border, and then to the right border. So the test does not depend on the first position.
         await ann.SendBinaryAsync(unchecked((byte)-100), 0);
-        while ((await ReceiveStateAsync(ben))[annNumber].X > 0) Assert.Equal(WebSocketState.Open, ben.State);
+        await ben.ReceiveStateUntilAsync(state => state[annNumber].X == 0);
         await ann.SendBinaryAsync(100, 0);
-        var after = await ReceiveStateAsync(ben);
-        while (after[annNumber].X < 1600) after = await ReceiveStateAsync(ben);
+        var after = await ben.ReceiveStateUntilAsync(state => state[annNumber].X == 1600);
 
         Assert.Equal(before[annNumber].Y, after[annNumber].Y);
         Assert.Equal(before[benNumber], after[benNumber]);
         await ann.CloseNormallyAsync();
-        while ((await ReceiveStateAsync(ben)).ContainsKey(annNumber)) Assert.Equal(WebSocketState.Open, ben.State);
+        await ben.ReceiveStateUntilAsync(state => !state.ContainsKey(annNumber));
+    }
+
+    [Fact]
+    public async Task States_WhilePlaying_ArriveAbout30TimesPerSecond()
+    {
+        const int States = 30;
+        var (total, second) = (Stopwatch.StartNew(), new Stopwatch());
+        using var ann = await ConnectAsync("Ann");
+        // A busy computer delays states. So the lower limit applies to the first 30 states in a row that arrive without a delay.
+        for (var received = States; ; received += States)
+        {
+            second.Restart();
+            for (var i = 0; i < States; i++) await ann.ReceiveStateAsync();
+            // The upper limit always applies. The timer of the server can tick early by one interval after a delay, and also at the start.
+            Assert.InRange(received, 0, (31 * total.Elapsed.TotalSeconds) + 3);
+            if (second.Elapsed.TotalSeconds < 1.2) return;
+            Assert.True(total.Elapsed < TestLimits.Wait, $"{received} states have arrived in {total.Elapsed.TotalSeconds:F1} s.");
+        }
     }
 
     [Fact]
@@ -62,20 +78,5 @@ public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
             if (await socket.ReceiveMessageAsync() is { Type: WebSocketMessageType.Text, Bytes: var text }
                 && ushort.TryParse(text, CultureInfo.InvariantCulture, out var number)) return number;
         }
-    }
-
-    static async Task<Dictionary<ushort, string>> ReceiveNamesAsync(ClientWebSocket socket)
-    {
-        while (true)
-            if (await socket.ReceiveMessageAsync() is { Type: WebSocketMessageType.Text, Bytes: var names })
-                return JsonSerializer.Deserialize<Dictionary<ushort, string>>(names)!;
-    }
-
-    /// <summary>Returns the position of each player in the next state.</summary>
-    static async Task<Dictionary<ushort, (ushort X, ushort Y)>> ReceiveStateAsync(ClientWebSocket socket)
-    {
-        while (true)
-            if (await socket.ReceiveMessageAsync() is { Type: WebSocketMessageType.Binary, Bytes: var state })
-                return MemoryMarshal.Cast<byte, ushort>(state).ToArray().Skip(2).Chunk(4).ToDictionary(static player => player[0], static player => (player[1], player[2]));
     }
 }

@@ -34,7 +34,7 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
     {
         await using var own = await DemoServer.CreateAsync();
         using var viewer = await own.ConnectAsync("/load");
-        foreach (var count in new[] { 8, 3, 6 })
+        foreach (var count in new[] { 8, 3, 1000 })
         {
             await viewer.SendTextAsync($"{count}");
             await viewer.ReceiveUntilAsync(

@@ -4,7 +4,7 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the figures and cursors of the start page, and the QR code for a phone.</summary>
+/// <summary>Tests the figures and cursors of the start page.</summary>
 public sealed class StartPageTests
 {
     [Fact]
@@ -61,16 +61,6 @@ public sealed class StartPageTests
         Assert.Equal(("Ben", false), (left.GetProperty("name").GetString(), left.TryGetProperty("x", out _)));
         await ann.SendBinaryAsync(5, 0, 6, 0);
         Assert.Equal(5, (await ReceiveCursorAsync(ben)).GetProperty("x").GetInt32());
-    }
-
-    [Fact]
-    public async Task PhoneUrlAndQrCode_LanIsEnabled_AreReturned()
-    {
-        await using var server = await DemoServer.CreateAsync("--Lan=true");
-        using var visitor = await server.ConnectAsync("/live");
-        var figures = await visitor.ReceiveJsonAsync();
-        Assert.EndsWith($":{server.Url.Port}/", figures.GetProperty("phoneUrl").GetString(), StringComparison.Ordinal);
-        Assert.StartsWith("<svg", await server.Http.GetStringAsync("/phone.svg", TestContext.Current.CancellationToken), StringComparison.Ordinal);
     }
 
     static int? GetPeople(JsonElement message) => message.TryGetProperty("people", out var people) ? people.GetInt32() : null;

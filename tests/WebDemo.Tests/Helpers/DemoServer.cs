@@ -67,7 +67,8 @@ public sealed class DemoServer : IAsyncLifetime
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
         var actualUrl = await listening.Task.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
-        Http.BaseAddress ??= actualUrl;
+        // A server that listens on all addresses announces [::] as its host.
+        Http.BaseAddress ??= new UriBuilder(actualUrl) { Host = "127.0.0.1" }.Uri;
 
         void OnOutput(string? line)
         {

@@ -1,4 +1,5 @@
 using System.Net.Http.Json;
+using System.Text.Json;
 using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
@@ -9,27 +10,47 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
     static readonly string[] Markups = ["<img src=x onerror=hacked=1>", "<script>hacked=1</script>"];
 
     [Theory]
-    [InlineData("index.html", ".cursor")]
-    [InlineData("board.html", ".cursor")]
-    [InlineData("board.html", "#people li")]
+    [InlineData("index.html", ".cursor", "#ticker b")]
+    [InlineData("chat.html#/rooms/markup", ".bubble b", ".bubble .text", "#people li")]
+    [InlineData("prices.html", ".tile b")]
+    [InlineData("board.html", ".cursor", "#people li")]
+    [InlineData("groups.html#markup", ".bubble b", ".bubble .text")]
     [InlineData("game.html", "#players li")]
     [InlineData("sensors.html", "#sensors h2")]
-    [InlineData("members.html", ".bubble b")]
-    [InlineData("members.html", ".bubble .text")]
-    public async Task Markup_FromOtherClient_IsShownAsText(string page, string selector)
+    [InlineData("members.html", ".bubble b", ".bubble .text")]
+    public async Task Markup_FromOtherClient_IsShownAsText(string page, params string[] selectors)
     {
-        // The content security policy would block the scripts. This test tests the pages without this second protection.
-        await using var ann = await browser.OpenAsync(new(server.Url, page), window: new() { BypassCSP = true });
+        await using var ann = await OpenWithoutPolicyAsync(page);
         if (page == "members.html") await ann.LogInAsync("Ann");
         await ann.ExpectStateAsync("Connected");
+        // The groups page joins its group after it has connected.
+        if (page == "groups.html#markup") await Expect(ann.Path).ToHaveTextAsync("markup");
         foreach (var markup in Markups)
         {
             using var other = await SendAsync(page, markup);
-            await Expect(ann.Page.Locator(selector).Filter(new() { HasText = markup }).First).ToBeVisibleAsync();
+            foreach (var selector in selectors)
+                await Expect(ann.Page.Locator(selector).Filter(new() { HasText = markup }).First).ToBeVisibleAsync();
         }
 
-        await Expect(ann.Page.Locator("img[src=x], script:not([src])")).ToHaveCountAsync(0);
-        Assert.False(await ann.Page.EvaluateAsync<bool>("() => 'hacked' in window"));
+        await AssertNothingExecutedAsync(ann);
+    }
+
+    [Fact]
+    public async Task TypingName_WithMarkup_IsShownAsText()
+    {
+        await using var ann = await OpenWithoutPolicyAsync("chat.html#/rooms/typing");
+        await server.WaitForCountAsync("/rooms/typing/typing", 1);
+        // The page hides a name after four seconds. The test stops the clock of the page, so the page does not hide the names.
+        await ann.Page.Clock.InstallAsync();
+        await ann.Page.Clock.PauseAtAsync(DateTime.UtcNow.AddMinutes(1));
+        foreach (var markup in Markups)
+        {
+            using var other = await server.ConnectAsync($"/rooms/typing/typing?name={Uri.EscapeDataString(markup)}");
+            await other.SendTextAsync("");
+            await Expect(ann.Page.Locator("#typing")).ToContainTextAsync(markup);
+        }
+
+        await AssertNothingExecutedAsync(ann);
     }
 
     [Theory]
@@ -41,8 +62,7 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
         await PublishAsync("?group=/prices&key=0", """{"symbol":"0"}""");
         await PublishAsync("?group=/prices&key=1", """{"symbol":"1","price":"1","time":1}""");
         await PublishAsync("?group=/prices&key=2", "null");
-        var price = new PriceUpdate("00", 1, 0, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
-        using var response = await PostAsync("/publish?group=/prices&key=00", price);
+        await PublishPriceAsync("00");
         await using var ann = await browser.OpenAsync(new(server.Url, page));
         await Expect(ann.Page.Locator(selector).First).ToHaveTextAsync("00");
         // The end of the test also asserts that the page reported no error.
@@ -67,28 +87,53 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
         await Expect(cursors).ToHaveTextAsync(["One", "Two"]);
     }
 
-    /// <summary>Uses the markup as the name of a client, and as its message. Returns the connection of the client.</summary>
-    async Task<IDisposable> SendAsync(string page, string markup)
+    /// <summary>
+    /// Opens a page without its content security policy. The policy would block the scripts, and so hide a problem of the page.
+    /// </summary>
+    Task<DemoPage> OpenWithoutPolicyAsync(string page) => browser.OpenAsync(new(server.Url, page), window: new() { BypassCSP = true });
+
+    static async Task AssertNothingExecutedAsync(DemoPage page)
+    {
+        await Expect(page.Page.Locator("img[src=x], script:not([src])")).ToHaveCountAsync(0);
+        Assert.False(await page.Page.EvaluateAsync<bool>("() => 'hacked' in window"));
+    }
+
+    /// <summary>
+    /// Uses the markup as the name of a client, and as its message. Returns the connection of the client. Returns null if the client has
+    /// sent a request.
+    /// </summary>
+    async Task<IDisposable?> SendAsync(string page, string markup)
     {
         var name = Uri.EscapeDataString(markup);
         switch (page)
         {
             case "index.html":
+                await PublishPriceAsync(markup);
                 var visitor = await server.ConnectAsync($"/live?name={name}");
                 await visitor.SendBinaryAsync(1, 0, 1, 0);
                 return visitor;
+            case "chat.html#/rooms/markup":
+                var writer = await server.ConnectAsync($"/rooms/markup?name={name}");
+                await writer.SendTextAsync($"{markup}: {markup}");
+                return writer;
+            case "prices.html":
+                await PublishPriceAsync(markup);
+                return null;
             case "board.html":
                 var person = await server.ConnectAsync($"/board?name={name}");
                 await person.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
                 return person;
+            case "groups.html#markup":
+                await PublishAsync("?group=markup", $"{markup}: {markup}");
+                return null;
             case "game.html":
                 return await server.ConnectAsync($"/game?name={name}");
             case "sensors.html":
                 // The URL of a sensor cannot contain the slash of the markup.
-                var reading = new SensorReading(markup, 1, 1);
-                return await PostAsync("/publish?group=/sensors", reading);
+                await PublishAsync("?group=/sensors", new SensorReading(markup, 1, 1));
+                return null;
             default:
-                using (var login = await PostAsync("/login", new LoginRequest(markup, "demo")))
+                using (var login = await server.Http.PostAsJsonAsync("/login", new LoginRequest(markup, "demo"), TestContext.Current.CancellationToken))
                 {
                     var session = await login.Content.ReadFromJsonAsync<LoginResponse>(TestContext.Current.CancellationToken);
                     var member = await server.ConnectAsync($"/members?access_token={session!.Token}");
@@ -98,11 +143,15 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
         }
     }
 
+    /// <summary>Publishes a price. Its symbol is also its key, so the prices do not replace each other.</summary>
+    Task PublishPriceAsync(string symbol) => PublishAsync(
+        $"?group=/prices&key={Uri.EscapeDataString(symbol)}", new PriceUpdate(symbol, 1, 0, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()));
+
+    Task PublishAsync<T>(string query, T value) => PublishAsync(query, JsonSerializer.Serialize(value, JsonSerializerOptions.Web));
+
     async Task PublishAsync(string query, string text)
     {
         using var response = await server.Http.PostAsync($"/publish{query}", new StringContent(text), TestContext.Current.CancellationToken);
         response.EnsureSuccessStatusCode();
     }
-
-    Task<HttpResponseMessage> PostAsync<T>(string url, T body) => server.Http.PostAsJsonAsync(url, body, TestContext.Current.CancellationToken);
 }

@@ -18,6 +18,8 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : I
         await TypeAsync(ann, ann.MessageBox, "again");
         await PressAsync(ann, ann.Send, "Space");
         await ann.ExpectLastMessageAsync("Ann: again");
+        await PressAsync(ann, ann.GetButton("Pull the plug"), "Enter");
+        await ann.ExpectLastMessageAsync("Server: message 5 while you were away");
         await PressAsync(ann, ann.Disconnect, "Space");
         await ann.ExpectStateAsync("Disconnected");
     }
@@ -35,6 +37,29 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : I
         await ann.ExpectLastMessageAsync("Ann: hello");
         await PressAsync(ann, ann.GetButton("Leave second"), "Enter");
         await Expect(ann.Path).ToHaveTextAsync("first");
+    }
+
+    [Fact]
+    public async Task Game_OnlyKeyboard_MovesOwnPlayer()
+    {
+        await using var ann = await browser.OpenAsync(new(server.Url, "/game.html"), "Ann");
+        await ann.ExpectStateAsync("Connected");
+        using var ben = await server.ConnectAsync("/game?name=Ben");
+        var names = await ben.ReceiveNamesAsync();
+        while (!names.ContainsValue("Ann") || !names.ContainsValue("Ben")) names = await ben.ReceiveNamesAsync();
+        var (annNumber, benNumber) = (GetNumber("Ann"), GetNumber("Ben"));
+
+        await ann.TabToAsync(ann.Page.Locator("#field"));
+        var keyboard = ann.Page.Keyboard;
+        foreach (var key in new[] { "ArrowLeft", "ArrowUp" }) await keyboard.DownAsync(key);
+        var before = await ben.ReceiveStateUntilAsync(state => state[annNumber] == (0, 0));
+        foreach (var key in new[] { "ArrowLeft", "ArrowUp" }) await keyboard.UpAsync(key);
+        // The player moves only if the page has noticed that the first keys are up.
+        foreach (var key in new[] { "ArrowRight", "ArrowDown" }) await keyboard.DownAsync(key);
+        var after = await ben.ReceiveStateUntilAsync(state => state[annNumber] is (> 0, > 0));
+        Assert.Equal(before[benNumber], after[benNumber]);
+
+        ushort GetNumber(string name) => names.Single(player => player.Value == name).Key;
     }
 
     [Fact]

@@ -25,7 +25,7 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
         foreach (var (market, count) in new[] { ("North", 17), ("East", 17), ("South", 16) })
         {
             // The radio buttons work with the keyboard.
-            if (market == "North") await ann.Page.GetByRole(AriaRole.Radio, new() { Name = "All", Exact = true }).FocusAsync();
+            if (market == "North") await ann.TabToAsync(ann.Page.GetByRole(AriaRole.Radio, new() { Name = "All", Exact = true }));
             await ann.Page.Keyboard.PressAsync("ArrowRight");
             await Expect(ann.Page.GetByRole(AriaRole.Radio, new() { Name = market, Exact = true })).ToBeCheckedAsync();
             await ann.ExpectStateAsync("Connected");
@@ -41,9 +41,16 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
     public async Task Chart_SymbolSelected_ShowsPricesOfThatSymbol()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
-        foreach (var name in new[] { "MAPLE", "FJORD" })
+        await ann.Page.GetByRole(AriaRole.Radio, new() { Name = "FJORD" }).CheckAsync();
+        await AssertShowsAsync("FJORD");
+        // The tiles also work with the keyboard. FLINT is the next symbol.
+        await ann.Page.Keyboard.PressAsync("Shift+Tab");
+        await ann.TabToAsync(ann.Page.Locator(".tile :checked"));
+        await ann.Page.Keyboard.PressAsync("ArrowRight");
+        await AssertShowsAsync("FLINT");
+
+        async Task AssertShowsAsync(string name)
         {
-            await ann.Page.GetByRole(AriaRole.Radio, new() { Name = name }).CheckAsync();
             await Expect(ann.Page.Locator("#chosen")).ToHaveTextAsync(name);
             // The price above the chart equals the price in the tile.
             await ann.Page.WaitForFunctionAsync("""
@@ -64,13 +71,18 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
     public async Task Throttle_SwitchedOn_ShowsReplacedPricesAndNewestPriceOfEachSymbol()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
-        await ann.Page.GetByRole(AriaRole.Switch, new() { Name = "Throttle me" }).CheckAsync();
+        // The switch works with the keyboard.
+        var throttle = ann.Page.GetByRole(AriaRole.Switch, new() { Name = "Throttle me" });
+        await ann.TabToAsync(throttle);
+        await ann.Page.Keyboard.PressAsync("Space");
+        await Expect(throttle).ToBeCheckedAsync();
         await ann.ExpectStateAsync("Connected");
         // The server sends at most 20 of 200 prices per second.
         await ann.Page.WaitForFunctionAsync("() => parseInt(document.getElementById('replaced').textContent) > 100");
         await ann.AssertAllPricesChangeAsync();
         await ann.Page.WaitForFunctionAsync("() => parseInt(document.getElementById('rate').textContent) <= 40");
-        await ann.Page.GetByRole(AriaRole.Switch, new() { Name = "Throttle me" }).UncheckAsync();
+        await ann.Page.Keyboard.PressAsync("Space");
+        await Expect(throttle).Not.ToBeCheckedAsync();
         await Expect(ann.Page.Locator("#replaced")).ToBeHiddenAsync();
         await ann.AssertAllPricesChangeAsync();
     }
