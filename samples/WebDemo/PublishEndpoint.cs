@@ -52,11 +52,16 @@ static class PublishEndpoint
 
         // The endpoint ignores Content-Type, because curl -d sends every body with the content type of a form.
         if (!Utf8.IsValid(text)) return BadRequest("The body is not valid UTF-8. Encode the text as UTF-8.");
+        #region publish
+        // A repeated request with the same ID has no effect.
         var message = new Message(text, MessageType.Text) { Id = id, Key = key, RemoveKey = removesKey, IsTransient = isTransient };
+        #endregion
         PublishResult result;
         try
         {
+            #region publish
             result = await broadcaster.PublishAsync(message, recipients, cancellationToken);
+            #endregion
         }
         catch (ArgumentException exception)
         {
@@ -77,7 +82,10 @@ static class PublishEndpoint
     {
         try
         {
+            #region publish
+            // Without a group, every connection of the default broadcast receives the message.
             return group is null ? Recipients.Everyone : Recipients.Group(group);
+            #endregion
         }
         catch (ArgumentException)
         {

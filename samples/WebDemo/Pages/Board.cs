@@ -21,17 +21,19 @@ static class Board
 
     public static void Map(IEndpointRouteBuilder app)
     {
+        #region board
         app.MapBroadcast("/board", static options => options.MaxMessageBytes = 4096).Use<DisplayNameFilter>()
             .UseConnect(ReplyIdAsync).UseConnect(Cursors.JoinAsync).Use(PublishAsync).UseDisconnect(Cursors.LeaveAsync);
         app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Default.Person);
+        #endregion
     }
 
-    #region board
     static Task PublishAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
         var message = Parse(context.Message);
         switch (message)
         {
+            #region board
             case { Type: "stroke", Points: { Length: >= 2 and <= MaxCoordinates } points }
                 when points.Length % 2 == 0 && points.All(IsOnBoard):
             case { Type: "clear", Points: null }:
@@ -41,12 +43,12 @@ static class Board
                 return next(context);
             case { Type: "cursor", X: >= 0 and <= Size, Y: >= 0 and <= Size } or { Type: "cursor", X: null, Y: null }:
                 return Cursors.MoveAsync(context, next, message.X, message.Y);
+            #endregion
             default:
                 context.Close(WebSocketCloseStatus.PolicyViolation, InvalidMessage);
                 return Task.CompletedTask;
         }
     }
-    #endregion
 
     static bool IsOnBoard(int coordinate) => coordinate is >= 0 and <= Size;
 

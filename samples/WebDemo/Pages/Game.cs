@@ -17,9 +17,11 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
     #region game
     public void Map(IEndpointRouteBuilder app) => app.MapBroadcast("/game", LocalBroadcast.Name, options => options.MaxMessageBytes = 2)
         .UseConnect(JoinAsync).Use(SteerAsync).UseDisconnect(LeaveAsync);
+    #endregion
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        #region game
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1d / 30), time);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
@@ -31,8 +33,8 @@ sealed class Game([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
             // All states have the same key. So a player with a slow network skips to the newest state.
             await broadcaster.PublishAsync(MovePlayers(), AllPlayers, "state", stoppingToken);
         }
+        #endregion
     }
-    #endregion
 
     async Task JoinAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {

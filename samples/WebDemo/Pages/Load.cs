@@ -22,7 +22,6 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         app.MapBroadcast("/load/clients", LocalBroadcast.Name).UseConnect(JoinAsync).Use(static (_, _) => Task.CompletedTask);
     }
 
-    #region load
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         var clients = new List<Task>();
@@ -30,11 +29,13 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
         for (var tick = 0; ; tick++)
         {
             if (_problem is not null || broadcaster.Connections.CountGroupMembers("/load") == 0) _wanted = 0;
+            #region load
             // The server has the same processors, so each tick starts only some clients.
             for (var i = 0; i < MaxStartsPerTick && clients.Count < _wanted; i++) clients.Add(RunClientAsync(clients.Count, stoppingToken));
             // Each client receives the time of the publish, and measures the time until the receipt.
             var published = BitConverter.GetBytes(Stopwatch.GetTimestamp());
             await broadcaster.PublishAsync(published, Recipients.Group("/load/clients"), cancellationToken: stoppingToken);
+            #endregion
             await timer.WaitForNextTickAsync(stoppingToken);
             _problem ??= clients.Find(static client => client.IsFaulted)?.Exception?.InnerException?.Message;
             clients.RemoveAll(static client => client.IsCompleted);
@@ -46,15 +47,16 @@ sealed class Load([FromKeyedServices(LocalBroadcast.Name)] IBroadcaster broadcas
     // If the viewers want fewer clients, the clients with the highest numbers end after their next message.
     async Task RunClientAsync(int number, CancellationToken cancellationToken)
     {
+        #region load
         using var socket = new ClientWebSocket();
         await socket.ConnectAsync(ServerAddress.GetLocalUrl(server, "/load/clients"), cancellationToken);
         var published = new byte[sizeof(long)];
         while (number < _wanted && (await socket.ReceiveAsync(published, cancellationToken)).MessageType == WebSocketMessageType.Binary)
             _latencies.Add(Stopwatch.GetElapsedTime(BitConverter.ToInt64(published)).TotalMilliseconds);
+        #endregion
         if (number < _wanted && socket.CloseStatus is { } status)
             throw new WebSocketException($"The server closed a client with status {(int)status}: {socket.CloseStatusDescription}");
     }
-    #endregion
 
     async Task ReportAsync(int clients)
     {

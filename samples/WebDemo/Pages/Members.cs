@@ -2,7 +2,6 @@ using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
 using Broadcast.Middleware;
-using Microsoft.AspNetCore.Authentication.JwtBearer;
 using Microsoft.IdentityModel.JsonWebTokens;
 using Microsoft.IdentityModel.Tokens;
 
@@ -28,27 +27,31 @@ static class Members
             options.MapInboundClaims = false;
             options.TokenValidationParameters =
                 new() { ValidIssuer = Issuer, ValidAudience = Issuer, IssuerSigningKey = Key, ClockSkew = TimeSpan.Zero };
-            options.Events = new() { OnMessageReceived = ReadTokenFromQuery };
+            options.Events = new() { OnMessageReceived = static context => Task.FromResult(context.Token = ReadToken(context.Request)) };
         });
     }
 
-    #region members
     public static void Map(IEndpointRouteBuilder app)
     {
         app.MapPost("/login", LogIn);
+        #region members
         // A member gets a new token, and extends the open connection with this token. A real app limits the number of renewals.
         app.MapPost("/login/renew", Renew).RequireAuthorization();
         app.MapBroadcastRefresh("/members/refresh", of: "/members", BroadcastName).RequireAuthorization();
         // The page needs the ID of its connection to extend the connection.
         app.MapBroadcast("/members", BroadcastName).RequireAuthorization().Use<ConnectionIdFilter>().Use(SignAsync);
+        // Presence by user: a member with several open pages appears once. Each event has one name per line.
+        app.MapGet("/members/online", static ([FromKeyedServices(BroadcastName)] IPresence presence, CancellationToken aborted) =>
+            TypedResults.ServerSentEvents(presence.WatchAsync("/members", aborted).Select(
+                async (_, token) => string.Join('\n', await presence.GetUsersAsync("/members", token))))).RequireAuthorization();
+        #endregion
     }
 
-    static Task ReadTokenFromQuery(MessageReceivedContext context)
-    {
-        // A browser cannot set the header Authorization of a WebSocket, so the page sends the token in the query.
-        if (context.Request.Path == "/members") context.Token = context.Request.Query["access_token"];
-        return Task.CompletedTask;
-    }
+    #region members
+    // A browser cannot set the header Authorization of a WebSocket or an event stream, so the page sends the token in the query.
+    static string? ReadToken(HttpRequest request) =>
+        request.Path.StartsWithSegments("/members") ? (string?)request.Query["access_token"] : null;
+    #endregion
 
     static async Task SignAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
@@ -58,11 +61,12 @@ static class Members
             return;
         }
 
+        #region members
         // The server adds the name of the member, so no member can use the name of another member.
         context.Text = $"{context.Connection.UserId}: {context.Text}";
         await next(context);
+        #endregion
     }
-    #endregion
 
     static IResult LogIn(LoginRequest login, TimeProvider time)
     {
@@ -74,6 +78,7 @@ static class Members
 
     static LoginResponse Renew(ClaimsPrincipal member, TimeProvider time) => CreateSession(member.FindFirstValue("sub")!, time);
 
+    #region login
     static LoginResponse CreateSession(string name, TimeProvider time)
     {
         var expires = time.GetUtcNow().AddMinutes(10);
@@ -84,6 +89,7 @@ static class Members
         });
         return new(name, token, expires.ToUnixTimeMilliseconds());
     }
+    #endregion
 }
 
 /// <summary>The body of <c>POST /login</c>.</summary>

@@ -14,18 +14,17 @@ static class ThrottledPrices
             if (context.Result.Joined) _ = CopyAsync(context.Broadcaster, context.Connection);
         });
 
-    #region prices
     static async Task CopyAsync(IBroadcaster broadcaster, IBroadcastConnection connection)
     {
-        // Whenever the reader is behind, it skips the prices that a newer price of the same symbol replaces.
-        var options = new ReadOptions { SlowConsumer = SlowConsumer.Conflate };
         // A disconnect of the client cancels the task.
         var aborted = connection.ConnectionAborted;
-        await foreach (var item in broadcaster.ReadAsync("/prices", options, aborted))
+        #region prices
+        // Whenever the reader is behind, it skips the prices that a newer price of the same symbol replaces.
+        await foreach (var item in broadcaster.ReadAsync("/prices", new ReadOptions { SlowConsumer = SlowConsumer.Conflate }, aborted))
         {
             await broadcaster.PublishAsync(item.Message, Recipients.Connection(connection.Id), aborted);
             await Task.Delay(Pause, aborted);
         }
+        #endregion
     }
-    #endregion
 }

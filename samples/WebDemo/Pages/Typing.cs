@@ -15,9 +15,11 @@ static class Typing
         })
         .Use(static (context, next) =>
         {
+            #region typing
             // The message is transient, because it is outdated after a few seconds.
             context.Message = Message.FromText(DisplayName.Get(context.Connection)) with { IsTransient = true };
             context.ExcludeSender();
             return next(context);
+            #endregion
         });
 }

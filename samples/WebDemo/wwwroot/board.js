@@ -64,23 +64,14 @@ function showPeople() {
 function receive(data) {
   const message = parse(data);
   switch (message?.type) {
-    case "you":
-      ownId = people.ownId = message.id;
-      people.show();
-      break;
-    case "stroke":
-      addStroke(message);
-      break;
-    case "cursor":
-      if (message.x === undefined) cursors.remove(message.id);
-      else moveCursor(message, message.x, message.y);
-      break;
-    case "clear":
-      strokes = [];
-      strokesOn.clearRect(0, 0, SIZE, SIZE);
-      break;
+    case "you": return setOwnId(message.id);
+    case "stroke": return addStroke(message);
+    case "cursor": return message.x === undefined ? cursors.remove(message.id) : moveCursor(message, message.x, message.y);
+    case "clear": return clearStrokes();
   }
 }
+
+const send = message => connection.send(JSON.stringify(message));
 // #endregion
 
 // The page also receives messages to all connections. The page ignores such messages if they are not valid messages of the board.
@@ -96,6 +87,16 @@ function parse(data) {
 function isValid({ type, name, points, x, y }) {
   if (type === "stroke") return typeof name === "string" && Array.isArray(points) && points.length > 1 && points.every(Number.isFinite);
   return type !== "cursor" || x === undefined || (typeof name === "string" && Number.isFinite(x) && Number.isFinite(y));
+}
+
+function setOwnId(id) {
+  ownId = people.ownId = id;
+  people.show();
+}
+
+function clearStrokes() {
+  strokes = [];
+  strokesOn.clearRect(0, 0, SIZE, SIZE);
 }
 
 function addStroke(stroke) {
@@ -180,10 +181,6 @@ function flush() {
   if (!pointerMoved) return;
   pointerMoved = false;
   send(pointer ? { type: "cursor", x: pointer[0], y: pointer[1] } : { type: "cursor" });
-}
-
-function send(message) {
-  connection.send(JSON.stringify(message));
 }
 
 paper.addEventListener("pointerdown", event => {

@@ -27,17 +27,20 @@ let updates = 0;
 let bytes = 0;
 let frame = 0;
 
-// #region game
 function receive(data) {
   if (typeof data === "string") return readText(JSON.parse(data));
-  // The state has uint16 values: the star, and then the number, position and score of each player.
-  const [x, y, ...values] = new Uint16Array(data);
-  star = { x, y };
-  players = [];
-  for (let i = 0; i < values.length; i += 4) players.push({ number: values[i], x: values[i + 1], y: values[i + 2], score: values[i + 3] });
+  readState(new Uint16Array(data));
   updates++;
   bytes = data.byteLength;
   frame ||= requestAnimationFrame(draw);
+}
+
+// #region game
+// The state has uint16 values: the star, and then the number, position and score of each player.
+function readState([x, y, ...values]) {
+  star = { x, y };
+  players = [];
+  for (let i = 0; i < values.length; i += 4) players.push({ number: values[i], x: values[i + 1], y: values[i + 2], score: values[i + 3] });
 }
 
 function steer(x, y) {

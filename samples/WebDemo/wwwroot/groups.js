@@ -25,6 +25,9 @@ let lastCountRequest = 0;
 // If the page sends a message again with the same ack ID, the server publishes the message only once. The IDs of the client library start at 1, so these IDs start higher.
 let lastAckId = 1_000_000;
 
+// The ID in the command for a terminal. Each page has its own ID, so the first request has an effect.
+const messageId = `order-${Math.floor(Math.random() * 9000) + 1000}`;
+
 // Connection.
 
 client.on("connected", () => {
@@ -192,7 +195,10 @@ function showState() {
   const isConnected = state === "connected";
   showStatus({ state: state === "recovering" ? "reconnecting" : state });
   $("path").textContent = shown ?? "No group";
-  $("curl").textContent = `curl -d hello '${location.origin}/publish?${groupQuery(shown ?? HOME)}'`;
+  const url = `${location.origin}/publish`;
+  $("curl").textContent = `curl -d hello '${url}?${groupQuery(shown ?? HOME)}'`;
+  $("curl-retry").textContent = `curl -d hello '${url}?${groupQuery(shown ?? HOME)}&id=${messageId}'`;
+  $("curl-everyone").textContent = `curl -d hello '${url}'`;
   $("hint").textContent = state === "connecting" ? "You can write when you are connected." : !isConnected ? "You can write when the connection is back." : shown ? "Everyone in the group receives your message, including you." : "Join a group to write.";
   message.placeholder = !isConnected ? "Waiting for the connection…" : shown ? `Write to ${shown}` : "Join a group to write";
   message.disabled = $("send").disabled = !isConnected || !shown;

@@ -13,6 +13,17 @@ let wanted = 0;
 function receive(data) {
   const figures = JSON.parse(data);
   wanted = figures.wanted;
+  showFigures(figures);
+  showButton();
+}
+
+$("settings").addEventListener("submit", event => {
+  event.preventDefault();
+  connection.send(wanted > 0 ? "0" : clients.value);
+});
+// #endregion
+
+function showFigures(figures) {
   // The first report after a stop contains earlier deliveries.
   const deliveries = figures.clients > 0 ? figures.deliveries : 0;
   $("open").textContent = figures.clients.toLocaleString();
@@ -22,14 +33,7 @@ function receive(data) {
   $("memory").textContent = `${figures.memory.toLocaleString()} MB`;
   $("problem").textContent = figures.problem ? `The clients stopped. ${figures.problem}` : "";
   plot(deliveries);
-  showButton();
 }
-
-$("settings").addEventListener("submit", event => {
-  event.preventDefault();
-  connection.send(wanted > 0 ? "0" : clients.value);
-});
-// #endregion
 
 function milliseconds(value) {
   return value === undefined ? "–" : `${value.toFixed(value < 10 ? 2 : 0)} ms`;

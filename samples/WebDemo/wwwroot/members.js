@@ -1,5 +1,7 @@
 import { Connection } from "./connection.js";
+import { element } from "./element.js";
 import { showMessage, showNote } from "./log.js";
+import { hueOf } from "./names.js";
 import { endSession, readSession, storeSession } from "./session.js";
 import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
@@ -8,12 +10,21 @@ const [message, send, renewButton] = ["message", "send", "renew"].map($);
 const connection = new Connection({ state: showState, message: receive, closed });
 let session = readSession();
 let ownId = null;
+let online = null;
 let isRenewing = false;
 
 // #region members
 function connect() {
   connection.connect(() => socketUrl("/members?" + new URLSearchParams({ access_token: session.token, you: "" })));
 }
+
+// The server sends the names of all members online after each change.
+function followMembers() {
+  online = new EventSource("members/online?" + new URLSearchParams({ access_token: session.token }));
+  online.onmessage = event => showMembers(event.data.split("\n"));
+  online.onerror = () => showMembers([]);
+}
+// #endregion
 
 function receive(data) {
   // The server sends the ID of the connection after the join. A message of a member contains ": ", so it never has this form.
@@ -22,12 +33,14 @@ function receive(data) {
   else showMessage(data, data.startsWith(`${session.name}: `), true);
 }
 
+// #region members
 // Extends the connection without a reconnect.
 async function renew() {
   const renewed = await (await post("login/renew", session.token)).json();
   await post("members/refresh", renewed.token, { connectionId: ownId });
   storeSession(session = renewed);
 }
+// #endregion
 
 async function post(url, token, body) {
   const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
@@ -35,7 +48,16 @@ async function post(url, token, body) {
   if (!response.ok) throw new Error(await response.text() || `The server answered with status ${response.status}.`);
   return response;
 }
-// #endregion
+
+function showMembers(names) {
+  $("count").textContent = names.length === 0 ? "" : `${names.length} online`;
+  $("people").hidden = names.length === 0;
+  $("people").replaceChildren(...names.toSorted().map(name => {
+    const item = element("li", "", name === session.name ? `${name} (you)` : name);
+    item.style.setProperty("--hue", hueOf(name));
+    return item;
+  }));
+}
 
 function setOwnId(id) {
   ownId = id;
@@ -64,6 +86,10 @@ function showState() {
   const isConnected = connection.state === "connected";
   // Each connection has its own ID, which arrives later.
   setOwnId(null);
+  // While the page is not connected, it does not know the members. A new connection may have a new token.
+  online?.close();
+  if (isConnected) followMembers();
+  else showMembers([]);
   if (isConnected) showNote(`Connected as ${session.name}`);
   message.disabled = send.disabled = !isConnected;
   message.placeholder = isConnected ? "Write a message" : "Waiting for the connection…";

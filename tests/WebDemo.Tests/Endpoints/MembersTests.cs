@@ -62,13 +62,15 @@ public sealed class MembersTests(DemoServer server)
     [Theory]
     [InlineData("")]
     [InlineData("eyJhbGciOiJub25lIn0.eyJzdWIiOiJBbm4ifQ.")]
-    public async Task Connect_WithoutValidToken_IsRefusedWith401(string token)
+    public async Task ConnectOrWatch_WithoutValidToken_IsRefusedWith401(string token)
     {
         using var socket = new ClientWebSocket();
         socket.Options.CollectHttpResponseDetails = true;
         var url = server.GetWebSocketUrl($"/members?access_token={token}");
         await Assert.ThrowsAsync<WebSocketException>(() => socket.ConnectAsync(url, TestContext.Current.CancellationToken));
         Assert.Equal(HttpStatusCode.Unauthorized, socket.HttpStatusCode);
+        using var response = await server.Http.GetAsync($"/members/online?access_token={token}", TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.Unauthorized, response.StatusCode);
     }
 
     [Theory]

@@ -104,8 +104,8 @@ public sealed class DemoPage : IAsyncDisposable
 
     public ILocator GetButton(string name) => Page.GetByRole(AriaRole.Button, new() { Name = name, Exact = true });
 
-    /// <summary>Returns the URL of the terminal command that the page shows.</summary>
-    public async Task<string> GetCommandUrlAsync() => (await Page.Locator("#curl").InnerTextAsync()).Split('\'')[1];
+    /// <summary>Returns the URL of a terminal command that the page shows.</summary>
+    public async Task<string> GetCommandUrlAsync(string id = "curl") => (await Page.Locator("#" + id).InnerTextAsync()).Split('\'')[1];
 
     public Task ExpectStateAsync(string state) => Expect(State).ToHaveTextAsync(state);
 

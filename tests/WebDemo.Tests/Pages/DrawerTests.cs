@@ -6,7 +6,7 @@ namespace WebDemo.Tests;
 /// <summary>Tests the drawer of each page, which shows the code of the page and its frames.</summary>
 public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
 {
-    const int MaxCodeLines = 60, MaxShownLines = 30;
+    const int MaxCodeLines = 60, MaxShownLines = 15;
 
     /// <summary>
     /// The C# files of each page. The drawer of the start page shows three features, and the drawer of the prices page shows two features.

@@ -82,7 +82,12 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
         await using var ben = await browser.OpenAsync(new(ann.Page.Url), "Ben");
         await Expect(ben.Path).ToHaveTextAsync(Name);
         await server.Http.PostAsync(await ann.GetCommandUrlAsync(), new StringContent("from outside"), TestContext.Current.CancellationToken);
-        foreach (var page in new[] { ann, ben }) await page.ExpectLastMessageAsync("from outside");
+        // The command with an ID has an effect only once.
+        var retryUrl = await ann.GetCommandUrlAsync("curl-retry");
+        foreach (var text in new[] { "once", "repeated" })
+            await server.Http.PostAsync(retryUrl, new StringContent(text), TestContext.Current.CancellationToken);
+        await ann.SendAsync("end");
+        foreach (var page in new[] { ann, ben }) await Expect(page.Bubbles).ToHaveTextAsync(["from outside", "once", "Ann: end"]);
 
         var field = ann.Page.GetByLabel("Group to join");
         await field.FillAsync("/rooms/blue");
@@ -132,7 +137,7 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Reconnect_ServerRestarts_RejoinsGroups()
+    public async Task Reconnect_ServerRestarts_RejoinsGroupsAndReceivesMessageToEveryone()
     {
         await using var own = await DemoServer.CreateAsync();
         await using var ann = await OpenAsync("Ann", "restart", own.Url);
@@ -144,6 +149,9 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
         await Expect(ann.Notes.Filter(new() { HasText = "Messages that others send now will not appear here." })).ToHaveCountAsync(1);
         await ann.SendAsync("back");
         await ann.ExpectLastMessageAsync("Ann: back");
+        var everyoneUrl = await ann.GetCommandUrlAsync("curl-everyone");
+        await own.Http.PostAsync(everyoneUrl, new StringContent("to everyone"), TestContext.Current.CancellationToken);
+        await ann.ExpectLastMessageAsync("to everyone");
     }
 
     async Task<DemoPage> OpenAsync(string name, string group, Uri? url = null)

@@ -7,13 +7,23 @@ namespace WebDemo.Tests;
 public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
 {
     [Fact]
-    public async Task StartPage_TwoVisitors_ShowsFiguresAndCursorOfOtherVisitor()
+    public async Task StartPage_OtherPagesOpen_ShowsNumberOfPagesAndCursorOfOtherVisitor()
     {
         await using var ann = await OpenAsync("Ann");
+        var people = ann.Page.Locator("#people");
         await using (var ben = await OpenAsync("Ben"))
         {
-            // Each page also has a connection to the prices.
-            await Expect(ann.Page.Locator("#people")).ToHaveTextAsync("4");
+            // Each start page also has a connection to the prices.
+            await Expect(people).ToHaveTextAsync("2");
+            await using (var cem = await browser.OpenAsync(new(server.Url, "/chat.html#/rooms/blue"), "Cem"))
+            {
+                // The page also has connections to the list of people and to the typing notices.
+                await cem.ExpectPeopleAsync("Cem (you)");
+                await server.WaitForCountAsync("/rooms/blue/typing", 1);
+                await Expect(people).ToHaveTextAsync("3");
+            }
+
+            await Expect(people).ToHaveTextAsync("2");
             await Expect(ann.Page.Locator("#messages-per-second")).Not.ToHaveTextAsync("–");
             await Expect(ann.Page.GetByRole(AriaRole.List, new() { Name = "Prices" }).GetByRole(AriaRole.Listitem).First).ToBeVisibleAsync();
             await ben.Page.Mouse.MoveAsync(300, 300);
@@ -21,6 +31,7 @@ public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser
         }
 
         await Expect(ann.Page.Locator(".cursor")).ToHaveCountAsync(0);
+        await Expect(people).ToHaveTextAsync("1");
     }
 
     [Fact]

@@ -1,3 +1,5 @@
+using System.Net.Http.Json;
+using System.Net.WebSockets;
 using System.Text.RegularExpressions;
 using Microsoft.Playwright;
 using static Microsoft.Playwright.Assertions;
@@ -29,10 +31,14 @@ public sealed class MembersPageTests(BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Renew_Clicked_ExtendsConnectionWithoutReconnect()
+    public async Task Renew_OtherMemberOnline_ExtendsConnectionAndKeepsListOfMembers()
     {
         await using var server = await DemoServer.CreateAsync();
         await using var ann = await OpenAsync(server);
+        // The list shows a member with two connections once.
+        using var second = await ConnectAsync(server, "Ann");
+        using var ben = await ConnectAsync(server, "Ben");
+        await ExpectOnlineAsync(ann, "Ann (you)", "Ben");
         var newSockets = 0;
         ann.Page.WebSocket += (_, _) => newSockets++;
         var before = await GetExpirationAsync(ann);
@@ -45,6 +51,8 @@ public sealed class MembersPageTests(BrowserFixture browser)
         await ann.SendAsync("hello");
         await ann.ExpectLastMessageAsync("Ann: hello");
         Assert.Equal(0, newSockets);
+        await ben.CloseNormallyAsync();
+        await ExpectOnlineAsync(ann, "Ann (you)");
     }
 
     [Fact]
@@ -88,6 +96,22 @@ public sealed class MembersPageTests(BrowserFixture browser)
         var page = await browser.OpenAsync(new(server.Url, "/members.html"));
         await page.LogInAsync("Ann");
         return page;
+    }
+
+    /// <summary>Logs in and connects to the room. Waits until the connection has joined.</summary>
+    static async Task<ClientWebSocket> ConnectAsync(DemoServer server, string name)
+    {
+        using var login = await server.Http.PostAsJsonAsync("/login", new LoginRequest(name, "demo"), TestContext.Current.CancellationToken);
+        var session = await login.Content.ReadFromJsonAsync<LoginResponse>(TestContext.Current.CancellationToken);
+        var socket = await server.ConnectAsync($"/members?access_token={session!.Token}&you");
+        Assert.StartsWith("you ", await socket.ReceiveTextAsync(), StringComparison.Ordinal);
+        return socket;
+    }
+
+    static async Task ExpectOnlineAsync(DemoPage page, params string[] names)
+    {
+        await Expect(page.Page.GetByRole(AriaRole.List, new() { Name = "Members online" }).GetByRole(AriaRole.Listitem)).ToHaveTextAsync(names);
+        await Expect(page.Count).ToHaveTextAsync($"{names.Length} online");
     }
 
     /// <summary>Returns the time at which the token of the page expires, in milliseconds since 1970.</summary>
