@@ -52,7 +52,6 @@ public sealed class DashboardAccessTests
         Assert.Equal(403, await GetStatusAsync(app, "/admin", TestUsers.As("bob")));
         Assert.Equal(200, await GetStatusAsync(app, "/admin", TestUsers.As("ann"), TestUsers.In("Operator")));
         Assert.Equal(200, await GetStatusAsync(app, "/broadcast/", TestUsers.As("ann"), TestUsers.In("Operator")));
-        Assert.Equal(101, await GetStatusAsync(app, "/broadcast/ws", TestUsers.As("ann"), TestUsers.In("Operator")));
         Assert.Empty(GetWarnings(app));
 
         foreach (var url in _urls)

@@ -34,13 +34,13 @@ public sealed class SnippetRunTests
             static builder => builder.Services.AddSingleton(TimeProvider.System).AddAuthorization());
         var ann = await host.ConnectAsync("/rooms/blue", "ann");
         var id = ann.Connection.Id;
-        var members = await host.ConnectEventStreamAsync("/rooms/blue/presence", "bob");
+        var members = await host.ConnectAsync("/rooms/blue/presence", "bob");
         Assert.Equal($$"""{"type":"snapshot","members":[{"id":"{{id}}"}]}""", await members.ReceiveTextAsync());
 
         using var watch = CancellationTokenSource.CreateLinkedTokenSource(Token);
         var watching = PresenceSnippets.StatesAsync(host.Services.GetRequiredService<IPresence>(), id, watch.Token);
         Assert.Equal($$$"""{"type":"update","members":[{"id":"{{{id}}}","state":{"Name":"Ann"}}]}""", await members.ReceiveTextAsync());
-        var names = await host.ConnectEventStreamAsync("/rooms/blue/names", "bob");
+        var names = await host.ConnectAsync("/rooms/blue/names", "bob");
         Assert.Equal($$$"""{"type":"snapshot","members":[{"id":"{{{id}}}","state":{"Name":"Ann"}}]}""", await names.ReceiveTextAsync());
         Assert.Equal("""["ann"]""", await GetAsync(host, "/rooms/blue/users"));
         await watch.CancelAsync();
@@ -81,7 +81,9 @@ public sealed class SnippetRunTests
         Assert.Equal("1", await GetAsync(host, "/count"));
         Assert.Equal("1", await GetAsync(host, "/rooms/blue/count"));
         using var connections = JsonDocument.Parse(await GetAsync(host, "/users/ann/connections"));
-        Assert.Equal(ann.Connection.Id, connections.RootElement.EnumerateArray().Single().GetProperty("id").GetString());
+        var connection = connections.RootElement.EnumerateArray().Single();
+        Assert.Equal(
+            (ann.Connection.Id, "127.0.0.1"), (connection.GetProperty("id").GetString(), connection.GetProperty("address").GetString()));
     }
 
     [Fact]
