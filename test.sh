@@ -42,6 +42,9 @@ esac
 
 missing=()
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
+# docs/check.py needs the next two packages.
+/usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
+[ -x /usr/sbin/haproxy ] || missing+=(haproxy)
 [ -x /usr/bin/chromium-headless-shell ] || missing+=(chromium-headless-shell)
 command -v curl >/dev/null || missing+=(curl)
 command -v git >/dev/null || missing+=(git)
@@ -52,8 +55,8 @@ command -v pkill >/dev/null || missing+=(procps)
 command -v redis-server >/dev/null || missing+=(redis-server)
 [ -x /usr/sbin/nutcracker ] || missing+=(nutcracker)
 if [ "${1:-}" = --native ]; then
-  # The native compiler needs a linker and zlib.
-  command -v clang >/dev/null || command -v gcc >/dev/null || missing+=(clang)
+  # The native compiler needs a linker and zlib. docs/check.py needs a C++ compiler.
+  command -v clang++ >/dev/null || command -v g++ >/dev/null || missing+=(clang)
   [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
 fi
 install "${missing[@]}"

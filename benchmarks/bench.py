@@ -92,7 +92,7 @@ class RunningServer:
 
 
 class Viewer(threading.Thread):
-    """A client that receives and requests the same data as an open page of the dashboard."""
+    """A client that receives and requests the same data as an open page of the dashboard that shows all connections."""
 
     REQUESTS = ({"type": "groups", "search": ""}, {"type": "group", "name": ""}, {"type": "nodes"})
     SECONDS_PER_REFRESH = 5

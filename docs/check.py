@@ -3,15 +3,23 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+try:
+    import yaml
+    from yaml import YAMLError
+except ImportError:
+    yaml, YAMLError = None, ValueError
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 REPOSITORY = "https://github.com/broadcast-middleware/broadcast-middleware"
+SITE = "https://broadcast-middleware.github.io/broadcast-middleware/"
 PAGES = sorted(DOCS.rglob("*.md"))
 OTHER_DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "templates/README.md")] + sorted(ROOT.glob("src/*/README.md")) \
     + sorted(ROOT.glob("benchmarks/*.md"))
@@ -22,7 +30,11 @@ MAX_README_LINES = 100
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
+HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin") or shutil.which("haproxy")
+COMPILER = shutil.which("clang++") or shutil.which("g++")
 problems = []
+# The names of the tools that are not installed.
+missing = set()
 
 
 def name(path):
@@ -70,8 +82,21 @@ def blocks(document):
         yield match[1], text(document).count("\n", 0, match.start()) + 2, match[2]
 
 
+def run(place, tool, arguments, code):
+    """Runs a tool that reads code from its standard input, and reports the errors of the tool."""
+    if tool is None:
+        missing.add(arguments[0])
+        return
+    result = subprocess.run([tool, *arguments[1:]], input=code, capture_output=True, text=True)
+    if result.returncode:
+        problems.append(f"{place}: {result.stderr.strip()}")
+
+
 def check_code(documents):
-    """Parses Python, JSON, shell and JavaScript code. A test of the library compiles the C# code."""
+    """
+    Parses Python, JSON, YAML, shell and JavaScript code, compiles C++ code, and checks settings of HAProxy. Tests compile the C# code and
+    use the settings of nginx.
+    """
     scripts = []
     for document in documents:
         for language, line, code in blocks(document):
@@ -81,15 +106,22 @@ def check_code(documents):
                     compile(code, place, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
                 elif language == "json":
                     json.loads(code)
+                elif language == "yaml":
+                    if yaml is None:
+                        missing.add("python3-yaml")
+                    else:
+                        list(yaml.safe_load_all(code))
                 elif language in ("sh", "bash"):
-                    result = subprocess.run(["bash", "-n"], input=code, capture_output=True, text=True)
-                    if result.returncode:
-                        problems.append(f"{place}: {result.stderr.strip()}")
+                    run(place, "bash", ["bash", "-n"], code)
+                elif language == "cpp":
+                    run(place, COMPILER, ["clang++ or g++", "-fsyntax-only", "-Wall", "-Werror", f"-I{ROOT / 'tests/Arduino'}", "-include", "Arduino.h", "-xc++", "-"], code)
+                elif language == "haproxy":
+                    run(place, HAPROXY, ["haproxy", "-c", "-f", "/dev/stdin"], code)
                 elif language in ("js", "javascript"):
                     scripts.append((place, code))
                 elif language == "html":
                     scripts += [(place, script) for script in SCRIPT.findall(code)]
-            except (SyntaxError, ValueError) as error:
+            except (SyntaxError, ValueError, YAMLError) as error:
                 problems.append(f"{place}: {error}")
     # One process parses all scripts. It does not run them.
     program = """
@@ -148,9 +180,21 @@ def write_llms(folder):
     (folder / "llms-full.txt").write_text("\n\n".join(full), encoding="utf-8")
 
 
+def check_site(folder):
+    """Checks that the built site has the target of each link to the site."""
+    for document in PAGES + OTHER_DOCUMENTS:
+        for link in LINK.findall(FENCE.sub("", text(document))):
+            path = unquote(link).partition("#")[0]
+            if path.startswith(SITE) and not (folder / re.sub("(^|/)$", r"\1index.html", path[len(SITE):])).is_file():
+                problems.append(f"{name(document)}: the site has no page for the link {link}. Correct the link.")
+
+
 def main():
     if sys.argv[1:2] == ["--write-llms"]:
         write_llms(Path(sys.argv[2]))
+        check_site(Path(sys.argv[2]))
+        if problems:
+            sys.exit("\n".join(problems))
         return
     for document in PAGES + OTHER_DOCUMENTS:
         check_links(document)
@@ -161,6 +205,8 @@ def main():
         problems.append(f"README.md has {lines} lines. Shorten it to {MAX_README_LINES} lines.")
     if problems:
         sys.exit("\n".join(problems))
+    if missing:
+        print(f"The check skipped code, because these tools are not installed: {', '.join(sorted(missing))}.")
     print(f"Checked {len(PAGES)} pages and {len(OTHER_DOCUMENTS)} other documents.")
 
 

@@ -35,4 +35,11 @@ sealed partial class DashboardLogger(ILogger logger)
         "The backplane threw an exception from SetMember, which must not throw. The dashboards of other nodes may " +
         "not list this node. Fix the IBackplane implementation.")]
     public partial void AnnounceFailed(Exception exception);
+
+    [LoggerMessage(7, LogLevel.Warning,
+        "The dashboard at {Pattern} answers with status {StatusCode}, because its authorization policy does not " +
+        "allow the user. To open the dashboard to this user, change the policy of " +
+        "MapBroadcastDashboard(\"{Pattern}\").RequireAuthorization({Policy}) or the claims of the user. The server logs " +
+        "each status only once.")]
+    public partial void Refused(string pattern, int statusCode, string policy);
 }

@@ -4,6 +4,7 @@ using Broadcast.Middleware.Dashboard.Assets;
 using Broadcast.Middleware.Dashboard.Diagnostics;
 using Broadcast.Middleware.Dashboard.Hosting;
 using Broadcast.Middleware.Hosting;
+using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -27,6 +28,7 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
     /// By default, the dashboard is closed to users. To open the dashboard to users, call <c>RequireAuthorization</c>
     /// on the result. Without an authorization policy, the dashboard answers only requests from the same computer in
     /// the environment <c>Development</c>. All other requests get status 404, and the log names the missing setting.
+    /// If the policy refuses a request, the log names the policy.
     /// <c>AllowAnonymous</c> and a fallback policy do not open the dashboard.
     /// </para>
     /// <para>
@@ -81,8 +83,13 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
             group.MapMethods(asset.Path, _pageMethods, asset.RespondAsync).WithDisplayName($"{pattern} ({asset.Name})");
         DashboardEndpoint.Map(group, broadcast, name, logger);
         // Add the access check after all conventions of the app, so that the check wraps the final request delegate.
-        ((IEndpointConventionBuilder)group).Finally(
-            endpoint => endpoint.RequestDelegate = access.Protect(endpoint.RequestDelegate!));
+        var refusals = new RefusalLog(pattern, logger);
+        ((IEndpointConventionBuilder)group).Finally(endpoint =>
+        {
+            // Without a policy, the access check logs the refusal.
+            if (endpoint.Metadata.OfType<IAuthorizeData>().Any()) endpoint.Metadata.Add(refusals);
+            endpoint.RequestDelegate = access.Protect(endpoint.RequestDelegate!);
+        });
         return group;
     }
 }

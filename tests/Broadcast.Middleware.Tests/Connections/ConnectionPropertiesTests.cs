@@ -59,9 +59,9 @@ public sealed class ConnectionPropertiesTests
     [Fact]
     public async Task Items_SeveralConnections_AreSeparate()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var one = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var one = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
         one.Connection.Items[ItemKey] = 1;
         Assert.Empty(other.Connection.Items);
         Assert.Same(one.Connection.Items, one.Connection.Items);
@@ -70,8 +70,8 @@ public sealed class ConnectionPropertiesTests
     [Fact]
     public async Task User_AnonymousClient_IsSamePrincipalAfterDisconnect()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         var user = device.Connection.User;
         await device.CloseAsync();
         await Eventually.True(() => app.Registry.Count == 0);

@@ -18,7 +18,7 @@ public sealed class InstrumentationTests
     public async Task AddBroadcastInstrumentation_Publish_ExportsSpanAndMetric()
     {
         var exporter = new Exporter();
-        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddOpenTelemetry()
+        await using var app = await TestHosts.StartAsync(builder => builder.Services.AddOpenTelemetry()
             .WithTracing(tracing => tracing.AddBroadcastInstrumentation().AddProcessor(new SimpleActivityExportProcessor(exporter)))
             .WithMetrics(metrics => metrics.AddBroadcastInstrumentation().AddReader(new BaseExportingMetricReader(new MetricExporter(exporter)))));
         await app.Broadcaster.PublishAsync("hello", cancellationToken: TestContext.Current.CancellationToken);

@@ -124,10 +124,13 @@ static class AuthenticationSnippets
         },
     };
 
-    public static void FirstMessage(WebApplicationBuilder builder, WebApplication app)
+    public static void FirstMessage(WebApplicationBuilder builder)
     {
         builder.Services.AddBroadcast(options => options.FirstMessageTimeout = TimeSpan.FromSeconds(5));
+    }
 
+    public static void MapFirstMessage(WebApplication app)
+    {
         app.MapBroadcast("/chat").UseConnect(async (context, next) =>
         {
             if (await context.ReceiveAsync() is not { } message) return;                          // the client has disconnected

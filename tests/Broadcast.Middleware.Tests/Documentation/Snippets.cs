@@ -101,7 +101,8 @@ static class Snippets
         app.MapGet("/count", (IConnectionRegistry connections) => connections.Count);
         app.MapGet("/rooms/{room}/count", (string room, IConnectionRegistry connections) => connections.CountGroupMembers($"/rooms/{room}"));
         app.MapGet("/users/{id}/connections", (string id, IConnectionRegistry connections) =>
-            connections.GetUserConnections(id).Select(connection => new { connection.Id, connection.RemoteAddress, connection.ConnectedAt }));
+            connections.GetUserConnections(id).Select(connection =>
+                new { connection.Id, Address = $"{connection.RemoteAddress}", connection.ConnectedAt }));
     }
 
     public static void Options(WebApplicationBuilder builder)

@@ -15,7 +15,7 @@ public sealed class FilterCompositionTests
     public async Task Filter_EndpointsListedRepeatedly_IsValidatedOnce()
     {
         var made = new Made();
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder => builder.Services.AddSingleton(made),
             map =>
             {
@@ -24,7 +24,7 @@ public sealed class FilterCompositionTests
                 for (var i = 0; i < 3; i++) Assert.Single(((IEndpointRouteBuilder)map).DataSources.SelectMany(source => source.Endpoints));
             });
         Assert.Equal(1, made.Count);
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         // The connect event creates a second instance of the filter.
         Assert.Equal(2, made.Count);
     }
@@ -33,7 +33,7 @@ public sealed class FilterCompositionTests
     public async Task EndpointFilter_OfRouteGroup_RunsOncePerHandshake()
     {
         var ran = 0;
-        await using var app = await InMemoryApp.StartAsync(map: map =>
+        await using var app = await TestHosts.StartAsync(map: map =>
         {
             var group = map.MapGroup("/api");
             group.AddEndpointFilter((context, next) =>
@@ -43,19 +43,19 @@ public sealed class FilterCompositionTests
             });
             group.MapBroadcast("/ws");
         });
-        using var device = await app.ConnectAsync("/api/ws");
+        await using var device = await app.ConnectAsync("/api/ws");
         Assert.Equal(1, ran);
     }
 
     [Fact]
     public async Task ConnectFilter_JoinsHomeGroupItself_AdmitsConnection()
     {
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
             Assert.True(await context.Broadcaster.JoinAsync(context.Connection.Id, context.Connection.HomeGroup, Token));
             await next(context);
         }));
-        using var device = new Device(await app.OpenAsync(), null!);
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("x");
         Assert.Equal("x", await device.ReceiveTextAsync());
     }

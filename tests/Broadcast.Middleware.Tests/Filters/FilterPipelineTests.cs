@@ -14,14 +14,14 @@ public sealed class FilterPipelineTests
     public async Task Filters_OfBroadcastAndEndpoint_RunOutermostFirst()
     {
         var steps = new ConcurrentQueue<string>();
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             broadcast: broadcast => broadcast
                 .UseConnect(Step<ConnectContext>("a")).Use(Step<MessageContext>("a")).UseDisconnect(Step<DisconnectContext>("a"))
                 .UseConnect(Step<ConnectContext>("b")).Use(Step<MessageContext>("b")).UseDisconnect(Step<DisconnectContext>("b")),
             map: map => map.MapBroadcast("/ws")
                 .UseConnect(Step<ConnectContext>("c")).Use(Step<MessageContext>("c")).UseDisconnect(Step<DisconnectContext>("c"))
                 .UseConnect(Step<ConnectContext>("d")).Use(Step<MessageContext>("d")).UseDisconnect(Step<DisconnectContext>("d")));
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await ExpectAsync("connect");
         await device.SendAsync("x");
         await ExpectAsync("message");
@@ -52,19 +52,19 @@ public sealed class FilterPipelineTests
     public async Task FilterClass_RegisteredOrNot_IsResolvedOrCreated()
     {
         var registered = new Stamp(new Suffix("-registered"));
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder => builder.Services.AddSingleton(new Suffix("-made")),
             broadcast: broadcast => broadcast.Use<Stamp>());
-        using (var device = await app.ConnectAsync())
+        await using (var device = await app.ConnectAsync())
         {
             await device.SendAsync("x");
             Assert.Equal("x-made", await device.ReceiveTextAsync());
         }
 
-        await using var other = await InMemoryApp.StartAsync(
+        await using var other = await TestHosts.StartAsync(
             builder => builder.Services.AddSingleton(registered),
             map: map => map.MapBroadcast("/ws").Use<Stamp>().Use<Stamp>());
-        using var another = await other.ConnectAsync();
+        await using var another = await other.ConnectAsync();
         await another.SendAsync("x");
         Assert.Equal("x-registered-registered", await another.ReceiveTextAsync());
     }
@@ -74,8 +74,8 @@ public sealed class FilterPipelineTests
     {
         var error = await Record.ExceptionAsync(async () =>
         {
-            await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/ws").Use<Stamp>());
-            using var device = await app.ConnectAsync();
+            await using var app = await TestHosts.StartAsync(map: map => map.MapBroadcast("/ws").Use<Stamp>());
+            await using var device = await app.ConnectAsync();
         });
         Assert.Contains(nameof(Suffix), error!.Message, StringComparison.Ordinal);
     }
@@ -84,7 +84,7 @@ public sealed class FilterPipelineTests
     public async Task FilterClass_SeveralConnections_IsCreatedPerEvent()
     {
         var made = new Made();
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder => builder.Services.AddSingleton(made),
             broadcast: broadcast => broadcast.Use<Counted>(),
             map: map =>
@@ -96,8 +96,8 @@ public sealed class FilterPipelineTests
         Assert.Equal(2, made.Count);
         for (var i = 0; i < 5; i++)
         {
-            using var a = await app.ConnectAsync("/a");
-            using var b = await app.ConnectAsync("/b");
+            await using var a = await app.ConnectAsync("/a");
+            await using var b = await app.ConnectAsync("/b");
             await a.SendAsync("x");
             Assert.Equal("x", await a.ReceiveTextAsync());
         }
@@ -115,13 +115,13 @@ public sealed class FilterPipelineTests
             else context.Message = new Message(new byte[] { 1, 2, 3 }, MessageType.Binary);
             return next(context);
         });
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("hello");
         Assert.Equal("HELLO", await device.ReceiveTextAsync());
-        await device.SendAsync([9], WebSocketMessageType.Binary);
-        var (bytes, type) = await device.ReceiveAsync();
-        Assert.Equal([1, 2, 3], bytes);
-        Assert.Equal(WebSocketMessageType.Binary, type);
+        await device.SendAsync(new byte[] { 9 });
+        var changed = await device.ReceiveAsync();
+        Assert.Equal([1, 2, 3], changed.Payload.ToArray());
+        Assert.Equal(MessageType.Binary, changed.Type);
     }
 
     [Fact]
@@ -132,8 +132,8 @@ public sealed class FilterPipelineTests
             context.Text = context.Text + "!";
             return next(context);
         });
-        using var device = await app.ConnectAsync();
-        await device.SendAsync("ä"u8.ToArray(), WebSocketMessageType.Binary);
+        await using var device = await app.ConnectAsync();
+        await device.SendAsync("ä"u8.ToArray());
         Assert.Equal("ä!", await device.ReceiveTextAsync());
     }
 
@@ -146,8 +146,8 @@ public sealed class FilterPipelineTests
             if (context.Text == "*") context.Recipients = Recipients.Everyone;
             return next(context);
         }, "/rooms/{room}");
-        using var ann = await app.ConnectAsync("/rooms/a", "ann");
-        using var bob = await app.ConnectAsync("/rooms/b", "bob");
+        await using var ann = await app.ConnectAsync("/rooms/a", "ann");
+        await using var bob = await app.ConnectAsync("/rooms/b", "bob");
         await ann.SendAsync("@bob");
         await ann.SendAsync("home");
         await ann.SendAsync("*");
@@ -159,7 +159,7 @@ public sealed class FilterPipelineTests
     public async Task MessageFilter_DoesNotCallNext_DropsMessage()
     {
         await using var app = await WithAsync((context, next) => context.Text == "secret" ? Task.CompletedTask : next(context));
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("secret");
         await device.SendAsync("x");
         Assert.Equal("x", await device.ReceiveTextAsync());
@@ -174,12 +174,12 @@ public sealed class FilterPipelineTests
             await next(context);
             await context.ReplyAsync(new Message(new byte[] { 7 }, MessageType.Binary));
         });
-        using var sender = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
+        await using var sender = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
         await sender.SendAsync("x");
         Assert.Equal("before", await sender.ReceiveTextAsync());
         Assert.Equal("x", await sender.ReceiveTextAsync());
-        Assert.Equal([7], (await sender.ReceiveAsync()).Bytes);
+        Assert.Equal([7], (await sender.ReceiveAsync()).Payload.ToArray());
         Assert.Equal("x", await other.ReceiveTextAsync());
         await other.SendAsync("y");
         Assert.Equal("y", await other.ReceiveTextAsync() is "before" ? await other.ReceiveTextAsync() : "");
@@ -195,12 +195,13 @@ public sealed class FilterPipelineTests
             await next(context);
             results.Enqueue(context.Result);
         });
-        using var sender = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
+        await using var sender = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
         await sender.SendAsync("others");
         await sender.SendAsync("all");
         Assert.Equal("all", await sender.ReceiveTextAsync());
         Assert.Equal(["others", "all"], [await other.ReceiveTextAsync(), await other.ReceiveTextAsync()]);
+        await sender.PingAsync();
         Assert.Equal([1, 2], results.Select(result => result.LocalRecipients));
         Assert.Equal([1, 2], results.Select(result => result.Position!.Value.Offset));
     }
@@ -215,9 +216,9 @@ public sealed class FilterPipelineTests
             context.ExcludeSender();
             return next(context);
         });
-        using var sender = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
-        using var hearer = await app.ConnectAsync();
+        await using var sender = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
+        await using var hearer = await app.ConnectAsync();
         excluded = other.Id;
         await sender.SendAsync("x");
         Assert.Equal("x", await hearer.ReceiveTextAsync());
@@ -230,14 +231,14 @@ public sealed class FilterPipelineTests
     {
         MessageContext? seen = null;
         var isScoped = false;
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder => builder.Services.AddScoped<Made>(),
             broadcast: broadcast => broadcast.Use((context, next) =>
             {
                 (seen, isScoped) = (context, context.Services.GetRequiredService<Made>() == context.Services.GetRequiredService<Made>());
                 return next(context);
             }));
-        using var device = await app.ConnectAsync(user: "ann");
+        await using var device = await app.ConnectAsync(userId: "ann");
         await device.SendAsync("x");
         await device.ReceiveTextAsync();
         Assert.Same(device.Connection, seen!.Connection);
@@ -256,7 +257,7 @@ public sealed class FilterPipelineTests
             await next(context);
             context.Close((WebSocketCloseStatus)4002, "that was the last one");
         });
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("x");
         await device.SendAsync("too late");
         Assert.Equal("x", await device.ReceiveTextAsync());
@@ -273,7 +274,7 @@ public sealed class FilterPipelineTests
             errors.Enqueue(Assert.Throws<ArgumentException>(() => context.Close(WebSocketCloseStatus.NormalClosure, new string('x', 124))));
             return next(context);
         });
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("x");
         Assert.Equal("x", await device.ReceiveTextAsync());
         Assert.Equal(2, errors.Count);
@@ -288,8 +289,8 @@ public sealed class FilterPipelineTests
             if (context.Text == "wait") await release.Task;
             await next(context);
         });
-        using var waiting = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
+        await using var waiting = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
         await waiting.SendAsync("wait");
         await waiting.SendAsync("after");
         await other.SendAsync("x");
@@ -310,11 +311,11 @@ public sealed class FilterPipelineTests
             if (context.Text == "throw") throw new InvalidOperationException("a filter's error");
             await next(context);
         });
-        using var failing = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
+        await using var failing = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
         await failing.SendAsync("throw");
         await failing.SendAsync("too late");
-        Assert.Equal((1011, CloseReasons.Failed), Closed(await failing.ReceiveCloseAsync()));
+        Assert.Equal((1011, CloseReasons.Failed), await failing.ReceiveCloseAsync());
         await Eventually.True(() => app.Registry.Count == 1);
         await other.SendAsync("x");
         Assert.Equal("x", await other.ReceiveTextAsync());
@@ -329,10 +330,10 @@ public sealed class FilterPipelineTests
             await next(context);
             throw new InvalidOperationException("too late");
         });
-        using var failing = await app.ConnectAsync();
+        await using var failing = await app.ConnectAsync();
         await failing.SendAsync("x");
         Assert.Equal("x", await failing.ReceiveTextAsync());
-        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Code);
     }
 
     [Fact]
@@ -343,13 +344,13 @@ public sealed class FilterPipelineTests
             context.Message = new Message(context.Message.Payload, MessageType.Text);
             return next(context);
         });
-        using var failing = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
-        await other.SendAsync([0x41], WebSocketMessageType.Binary);
+        await using var failing = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
+        await other.SendAsync(new byte[] { 0x41 });
         Assert.Equal("A", await other.ReceiveTextAsync());
         Assert.Equal("A", await failing.ReceiveTextAsync());
-        await failing.SendAsync([0xFF, 0xFE], WebSocketMessageType.Binary);
-        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
+        await failing.SendAsync(new byte[] { 0xFF, 0xFE });
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Code);
         Assert.IsType<ArgumentException>(Assert.Single(app.Errors).Exception);
         await other.SendAsync("x");
         Assert.Equal("x", await other.ReceiveTextAsync());
@@ -373,9 +374,9 @@ public sealed class FilterPipelineTests
             };
             return next(context);
         });
-        using var failing = await app.ConnectAsync();
+        await using var failing = await app.ConnectAsync();
         await failing.SendAsync("x");
-        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Code);
         Assert.IsType<ArgumentException>(Assert.Single(app.Errors).Exception);
     }
 
@@ -387,25 +388,25 @@ public sealed class FilterPipelineTests
             context.Message = default;
             return next(context);
         });
-        using var failing = await app.ConnectAsync();
+        await using var failing = await app.ConnectAsync();
         await failing.SendAsync("x");
-        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Code);
     }
 
     [Fact]
     public async Task ConnectFilter_DoesNotCallNext_ClosesWithCode1008()
     {
         var disconnects = 0;
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast
             .UseConnect((context, next) => context.Connection.UserId == "ann" ? next(context) : Task.CompletedTask)
             .UseDisconnect((context, next) =>
             {
                 Interlocked.Increment(ref disconnects);
                 return next(context);
             }));
-        using var ann = await app.ConnectAsync(user: "ann");
-        using var refused = new Device(await app.OpenAsync(), null!);
-        Assert.Equal(1008, (await refused.ReceiveCloseAsync()).Status);
+        await using var ann = await app.ConnectAsync(userId: "ann");
+        await using var refused = await app.ConnectAsync();
+        Assert.Equal(1008, (await refused.ReceiveCloseAsync()).Code);
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Equal(0, disconnects);
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", cancellationToken: Token)).LocalRecipients);
@@ -415,16 +416,17 @@ public sealed class FilterPipelineTests
     [Fact]
     public async Task ConnectFilter_CallsClose_ClientReceivesCodeAndReason()
     {
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect((context, _) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseConnect((context, _) =>
         {
             context.Close((WebSocketCloseStatus)4003, "banned");
             return Task.CompletedTask;
         }));
-        using var refused = new Device(await app.OpenAsync(), null!);
+        await using var refused = await app.ConnectAsync();
         Assert.Equal((4003, "banned"), await refused.ReceiveCloseAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
+    // A client of the test kit cannot send a message after the close frame of the server.
     [Fact]
     public async Task RefusedConnection_SendsMessage_RunsNoMessageFilter()
     {
@@ -446,7 +448,7 @@ public sealed class FilterPipelineTests
     [Fact]
     public async Task ConnectFilter_RepliesAndJoinsGroup_ClientReceivesRepliesAndGroupMessages()
     {
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
             await context.ReplyAsync("welcome");
             await context.Broadcaster.JoinAsync(context.Connection.Id, "vip", Token);
@@ -454,7 +456,7 @@ public sealed class FilterPipelineTests
             await next(context);
             await context.ReplyAsync("you are in");
         }));
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         Assert.Equal("welcome", await device.ReceiveTextAsync());
         Assert.Equal("you are in", await device.ReceiveTextAsync());
         Assert.Equal(["/ws", "vip"], device.Connection.Groups.Order(StringComparer.Ordinal));
@@ -467,15 +469,15 @@ public sealed class FilterPipelineTests
     [InlineData(false)]
     public async Task ConnectFilter_Throws_ClosesOnlyThatConnectionWithCode1011(bool beforeNext)
     {
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
             if (beforeNext && context.Connection.UserId is null) throw new InvalidOperationException("a filter's error");
             await next(context);
             if (context.Connection.UserId is null) throw new InvalidOperationException("a filter's error");
         }));
-        using var ann = await app.ConnectAsync(user: "ann");
-        using var failing = new Device(await app.OpenAsync(), null!);
-        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Status);
+        await using var ann = await app.ConnectAsync(userId: "ann");
+        await using var failing = await app.ConnectAsync();
+        Assert.Equal(1011, (await failing.ReceiveCloseAsync()).Code);
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Single(app.Errors);
         await ann.SendAsync("x");
@@ -485,10 +487,10 @@ public sealed class FilterPipelineTests
     [Fact]
     public async Task DisconnectFilter_Throws_IsLoggedOnceAndConnectionIsRemoved()
     {
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((_, _) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((_, _) =>
             throw new InvalidOperationException("a filter's error")));
-        using var device = await app.ConnectAsync();
-        using var other = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
+        await using var other = await app.ConnectAsync();
         await device.CloseAsync();
         await Eventually.True(() => app.Errors.Count == 1);
         Assert.Equal(1, app.Registry.Count);
@@ -500,20 +502,20 @@ public sealed class FilterPipelineTests
     public async Task DisconnectFilter_ConnectionEndsForAnyReason_ReceivesStatusAndNoGroups()
     {
         var seen = new ConcurrentQueue<(int? Status, Exception? Exception, int Groups, int Count)>();
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((context, next) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((context, next) =>
         {
             seen.Enqueue(((int?)context.Status, context.Exception, context.Connection.Groups.Count, context.Broadcaster.Connections.Count));
             return next(context);
         }));
-        using var closing = await app.ConnectAsync();
+        await using var closing = await app.ConnectAsync();
         await closing.CloseAsync((WebSocketCloseStatus)4004);
         await Eventually.True(() => seen.Count == 1);
-        using var closed = await app.ConnectAsync();
+        await using var closed = await app.ConnectAsync();
         await app.Broadcaster.CloseAsync(closed.Id, (WebSocketCloseStatus)4005, cancellationToken: Token);
         await closed.ReceiveCloseAsync();
         await Eventually.True(() => seen.Count == 2);
         var broken = await app.ConnectAsync();
-        broken.Socket.Abort();
+        broken.Drop();
         await Eventually.True(() => seen.Count == 3);
         Assert.Equal([4004, 4005, null], seen.Select(end => end.Status));
         Assert.Equal([true, true, false], seen.Select(end => end.Exception is null));
@@ -524,12 +526,12 @@ public sealed class FilterPipelineTests
     public async Task JoinAsync_InDisconnectFilter_ReturnsFalse()
     {
         var joined = new TaskCompletionSource<bool>();
-        await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect(async (context, next) =>
+        await using var app = await TestHosts.StartAsync(broadcast: broadcast => broadcast.UseDisconnect(async (context, next) =>
         {
             joined.SetResult(await context.Broadcaster.JoinAsync(context.Connection.Id, "heaven", Token));
             await next(context);
         }));
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.CloseAsync();
         Assert.False(await joined.Task.WaitAsync(Eventually.Patience, Token));
         Assert.Equal(0, app.Registry.CountGroupMembers("heaven"));
@@ -545,10 +547,8 @@ public sealed class FilterPipelineTests
         Assert.Throws<ArgumentNullException>("builder", () => default(IBroadcastBuilder)!.Use<Stamp>());
     }
 
-    static Task<InMemoryApp> WithAsync(Func<MessageContext, FilterDelegate<MessageContext>, Task> filter, string pattern = "/ws") =>
-        InMemoryApp.StartAsync(map: map => map.MapBroadcast(pattern).Use(filter));
-
-    static (int, string) Closed((int Status, string? Reason) close) => (close.Status, close.Reason ?? "");
+    static Task<BroadcastTestHost> WithAsync(Func<MessageContext, FilterDelegate<MessageContext>, Task> filter, string pattern = "/ws") =>
+        TestHosts.StartAsync(map: map => map.MapBroadcast(pattern).Use(filter));
 
     sealed record Suffix(string Text);
 

@@ -16,7 +16,7 @@ public sealed class FilterScopeTests
     {
         await using var app = await StartAsync(broadcast => broadcast.Use<FirstFilter>().Use<SecondFilter>());
         _history.Clear();
-        using (var device = await app.ConnectAsync())
+        await using (var device = await app.ConnectAsync())
         {
             foreach (var text in new[] { "1", "2" })
             {
@@ -51,9 +51,9 @@ public sealed class FilterScopeTests
     {
         _history.ThrowsAtOnce = atOnce;
         await using var app = await StartAsync(broadcast => broadcast.Use<ThrowingFilter>());
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("x");
-        Assert.Equal(1011, (await device.ReceiveCloseAsync()).Status);
+        Assert.Equal(1011, (await device.ReceiveCloseAsync()).Code);
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.True(Assert.Single(_history.Uses).Database.IsDisposed);
         await Eventually.True(() => _history.Databases.All(static database => database.IsDisposed));
@@ -64,7 +64,7 @@ public sealed class FilterScopeTests
     {
         await using var app = await StartAsync(
             broadcast => broadcast.Use<FirstFilter>().Use<FirstFilter>(), services => services.AddScoped<FirstFilter>());
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("1");
         Assert.Equal("1", await device.ReceiveTextAsync());
         var uses = _history.Uses.Where(static use => use.Name == "first 1").ToList();
@@ -77,7 +77,7 @@ public sealed class FilterScopeTests
     public async Task Filter_NotRegistered_IsDisposedAfterEachEvent()
     {
         await using var app = await StartAsync(broadcast => broadcast.Use<DisposableFilter>().Use<AsyncDisposableFilter>());
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("1");
         Assert.Equal("1", await device.ReceiveTextAsync());
         // The start of the app, the connect event and the message event each create one filter of each type.
@@ -131,7 +131,7 @@ public sealed class FilterScopeTests
         }
     }
 
-    Task<InMemoryApp> StartAsync(Action<IBroadcastBuilder> broadcast, Action<IServiceCollection>? services = null) => InMemoryApp.StartAsync(
+    Task<BroadcastTestHost> StartAsync(Action<IBroadcastBuilder> broadcast, Action<IServiceCollection>? services = null) => TestHosts.StartAsync(
         builder =>
         {
             builder.Host.UseDefaultServiceProvider(static options => (options.ValidateScopes, options.ValidateOnBuild) = (true, true));

@@ -16,7 +16,7 @@ public sealed class BroadcastEndpointConventionTests
     [Fact]
     public async Task RequireAuthorization_AnonymousRequest_IsRefusedWithStatus401()
     {
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder =>
             {
                 builder.Services.AddAuthentication("test").AddScheme<AuthenticationSchemeOptions, TestScheme>("test", null);
@@ -28,19 +28,19 @@ public sealed class BroadcastEndpointConventionTests
                 map.UseAuthorization();
                 map.MapBroadcast("/ws").RequireAuthorization();
             });
-        Assert.Equal(StatusCodes.Status401Unauthorized, await app.RefusedWithAsync());
+        Assert.Equal(StatusCodes.Status401Unauthorized, await GetRefusalAsync(app));
         Assert.Equal(0, app.Registry.Count);
-        using var socket = await app.OpenAsync(configure: request => request.Headers.Authorization = "ann");
-        await Eventually.True(() => app.Registry.GetUserConnections("ann").Count() == 1);
-        Assert.Equal("ann", app.Registry.Connections.Single().User.Identity!.Name);
+        await using var client = await app.ConnectAsync(options: WithHeader("Authorization", "ann"));
+        Assert.Equal([client.Connection], app.Registry.GetUserConnections("ann"));
+        Assert.Equal("ann", client.Connection.User.Identity!.Name);
     }
 
     [Fact]
     public async Task RequireHost_OtherHost_IsRefusedWithStatus404()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/ws").RequireHost("chat.test"));
-        Assert.Equal(StatusCodes.Status404NotFound, await app.RefusedWithAsync());
-        using var socket = await app.OpenAsync(configure: request => request.Host = new("chat.test"));
+        await using var app = await TestHosts.StartAsync(map: map => map.MapBroadcast("/ws").RequireHost("chat.test"));
+        Assert.Equal(StatusCodes.Status404NotFound, await GetRefusalAsync(app));
+        await using var client = await app.ConnectAsync(options: WithHeader("Host", "chat.test"));
     }
 
     [Fact]
@@ -89,16 +89,16 @@ public sealed class BroadcastEndpointConventionTests
     [Fact]
     public async Task GroupName_EndpointInRouteGroup_IncludesPrefix()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapGroup("/api/{tenant}").MapGroup("v1").MapBroadcast("rooms/{room}"));
-        using var device = await app.ConnectAsync("/api/acme/v1/rooms/blue");
+        await using var app = await TestHosts.StartAsync(map: map => map.MapGroup("/api/{tenant}").MapGroup("v1").MapBroadcast("rooms/{room}"));
+        await using var device = await app.ConnectAsync("/api/acme/v1/rooms/blue");
         Assert.Equal("/api/acme/v1/rooms/blue", device.Connection.HomeGroup);
     }
 
     [Fact]
     public async Task RouteGroup_RequiresHost_RefusesOtherHostWithStatus404()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapGroup("/api").RequireHost("chat.test").MapBroadcast("/ws"));
-        Assert.Equal(StatusCodes.Status404NotFound, await app.RefusedWithAsync("/api/ws"));
+        await using var app = await TestHosts.StartAsync(map: map => map.MapGroup("/api").RequireHost("chat.test").MapBroadcast("/ws"));
+        Assert.Equal(StatusCodes.Status404NotFound, await GetRefusalAsync(app, "/api/ws"));
     }
 
     [Fact]
@@ -130,15 +130,25 @@ public sealed class BroadcastEndpointConventionTests
     [Fact]
     public async Task GroupName_OverlappingPatterns_IsUrlPath()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map =>
+        await using var app = await TestHosts.StartAsync(map: map =>
         {
             map.MapBroadcast("/rooms/{room}");
             map.MapBroadcast("/rooms/lobby");
         });
-        using var one = await app.ConnectAsync("/rooms/lobby");
-        using var two = await app.ConnectAsync("/rooms/blue");
+        await using var one = await app.ConnectAsync("/rooms/lobby");
+        await using var two = await app.ConnectAsync("/rooms/blue");
         Assert.Equal("/rooms/lobby", one.Connection.HomeGroup);
         Assert.Equal("/rooms/blue", two.Connection.HomeGroup);
+    }
+
+    static async Task<int?> GetRefusalAsync(BroadcastTestHost app, string path = "/ws") =>
+        (await Assert.ThrowsAsync<BroadcastTestException>(() => app.ConnectAsync(path))).StatusCode;
+
+    static TestClientOptions WithHeader(string name, string value)
+    {
+        var options = new TestClientOptions();
+        options.Headers[name] = value;
+        return options;
     }
 
     sealed class TestScheme(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder)

@@ -40,10 +40,10 @@ public sealed class BroadcastServicesTests
     [Fact]
     public async Task AddBroadcast_Twice_AddsServicesOnce()
     {
-        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast());
+        await using var app = await TestHosts.StartAsync(builder => builder.Services.AddBroadcast());
         Assert.Single(app.Services.GetServices<IBroadcaster>());
         Assert.Single(app.Services.GetServices<IConnectionRegistry>());
-        using var device = await app.ConnectAsync();
+        await using var device = await app.ConnectAsync();
         await device.SendAsync("x");
         Assert.Equal("x", await device.ReceiveTextAsync());
         Assert.Equal(1, app.Registry.Count);
@@ -60,18 +60,19 @@ public sealed class BroadcastServicesTests
     [Fact]
     public async Task ConnectionsProperty_TwoBroadcasts_ReturnsOwnRegistry()
     {
-        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast("news"));
-        Assert.Same(app.Registry, app.Broadcaster.Connections);
+        await using var app = await TestHosts.StartAsync(builder => builder.Services.AddBroadcast("news"));
+        var registry = app.Services.GetRequiredService<IConnectionRegistry>();
+        Assert.Same(registry, app.Broadcaster.Connections);
         var news = app.Services.GetRequiredKeyedService<IBroadcaster>("news");
         Assert.NotSame(app.Broadcaster, news);
         Assert.Same(app.Services.GetRequiredKeyedService<IConnectionRegistry>("news"), news.Connections);
-        Assert.NotSame(app.Registry, news.Connections);
+        Assert.NotSame(registry, news.Connections);
     }
 
     [Fact]
     public async Task Groups_SameNameInTwoBroadcasts_AreSeparate()
     {
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder => builder.Services.AddBroadcast("news"),
             map =>
             {
@@ -79,8 +80,8 @@ public sealed class BroadcastServicesTests
                 map.MapBroadcast("/ws", "news", options => options.GroupScope = "").RequireHost("news.test");
             });
         var news = app.Services.GetRequiredKeyedService<IBroadcaster>("news");
-        using var one = await ConnectAsync(app, "default.test", app.Registry);
-        using var two = await ConnectAsync(app, "news.test", news.Connections);
+        await using var one = await ConnectAsync(app, "default.test");
+        await using var two = await ConnectAsync(app, "news.test");
         Assert.Equal((1, 1), (app.Registry.CountGroupMembers("/ws"), news.Connections.CountGroupMembers("/ws")));
         Assert.Null(app.Registry.Find(two.Id));
 
@@ -121,8 +122,8 @@ public sealed class BroadcastServicesTests
     public async Task CustomRegistry_WholeLifetime_TracksConnectionsAndGroups()
     {
         var own = new SampleRegistry();
-        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddSingleton<IConnectionRegistry>(own));
-        using (var device = await app.ConnectAsync(user: "ann"))
+        await using var app = await TestHosts.StartAsync(builder => builder.Services.AddSingleton<IConnectionRegistry>(own));
+        await using (var device = await app.ConnectAsync(userId: "ann"))
         {
             Assert.Equal([device.Connection], own.Connections);
             Assert.Equal(1, own.CountGroupMembers("/ws"));
@@ -134,14 +135,14 @@ public sealed class BroadcastServicesTests
         await Eventually.True(() => own.Count == 0 && own.CountGroupMembers("/ws") == 0);
     }
 
-    static async Task<Device> ConnectAsync(InMemoryApp app, string host, IConnectionRegistry registry)
+    static Task<RawTestClient> ConnectAsync(BroadcastTestHost app, string host)
     {
-        var socket = await app.OpenAsync(configure: request => request.Host = new(host));
-        await Eventually.True(() => registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
-        return new Device(socket, registry.Connections.Single());
+        var options = new TestClientOptions();
+        options.Headers["Host"] = host;
+        return app.ConnectAsync(options: options);
     }
 
-    static async Task<string[]> ReceiveTextAsync(Device device, int count)
+    static async Task<string[]> ReceiveTextAsync(RawTestClient device, int count)
     {
         var heard = new string[count];
         for (var i = 0; i < count; i++) heard[i] = await device.ReceiveTextAsync();

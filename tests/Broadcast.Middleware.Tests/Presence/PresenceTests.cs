@@ -17,11 +17,11 @@ public sealed class PresenceTests
     [Fact]
     public async Task GetMembers_SeveralMembers_ListsUsersAndStates()
     {
-        await using var app = await InMemoryApp.StartAsync();
+        await using var app = await TestHosts.StartAsync();
         var presence = app.Services.GetRequiredService<IPresence>();
-        using var ann = await app.ConnectAsync(user: "ann");
-        using var annToo = await app.ConnectAsync(user: "ann");
-        using var anonymous = await app.ConnectAsync();
+        await using var ann = await app.ConnectAsync(userId: "ann");
+        await using var annToo = await app.ConnectAsync(userId: "ann");
+        await using var anonymous = await app.ConnectAsync();
 
         Assert.True(await presence.SetStateAsync(ann.Id, "/ws", "away"u8.ToArray(), Token));
 
@@ -388,14 +388,14 @@ public sealed class PresenceTests
     [Fact]
     public async Task Presence_OfNamedBroadcast_IsSeparate()
     {
-        await using var app = await InMemoryApp.StartAsync(
+        await using var app = await TestHosts.StartAsync(
             builder => builder.Services.AddBroadcast("chat"),
             map =>
             {
                 map.MapBroadcast("/ws");
                 map.MapBroadcast("/chat", "chat");
             });
-        using var device = await app.ConnectAsync("/chat", registry: app.Services.GetRequiredKeyedService<IConnectionRegistry>("chat"));
+        await using var device = await app.ConnectAsync("/chat");
         var (own, other) = (app.Services.GetRequiredKeyedService<IPresence>("chat"), app.Services.GetRequiredService<IPresence>());
 
         Assert.Equal(1, await own.CountAsync("/chat", Token));

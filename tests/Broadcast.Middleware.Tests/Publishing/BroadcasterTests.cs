@@ -12,16 +12,16 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_TextBytesAndJson_ArriveUnchanged()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         await app.Broadcaster.PublishAsync("grüße 😀", cancellationToken: Token);
         await app.Broadcaster.PublishAsync(new byte[] { 0, 255 }, cancellationToken: Token);
         await app.Broadcaster.PublishAsync(new Price("ACME", 1.5m), Json.Default.Price, cancellationToken: Token);
         await app.Broadcaster.PublishAsync("", cancellationToken: Token);
         Assert.Equal("grüße 😀", await device.ReceiveTextAsync());
-        var (bytes, type) = await device.ReceiveAsync();
-        Assert.Equal([0, 255], bytes);
-        Assert.Equal(WebSocketMessageType.Binary, type);
+        var binary = await device.ReceiveAsync();
+        Assert.Equal([0, 255], binary.Payload.ToArray());
+        Assert.Equal(MessageType.Binary, binary.Type);
         Assert.Equal("""{"symbol":"ACME","value":1.5}""", await device.ReceiveTextAsync());
         Assert.Equal("", await device.ReceiveTextAsync());
     }
@@ -29,20 +29,20 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_Bytes_AreCopiedBeforeReturn()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         var bytes = new byte[] { 1, 2, 3 };
         var publishing = app.Broadcaster.PublishAsync(bytes, cancellationToken: Token);
         bytes.AsSpan().Clear();
         await publishing;
-        Assert.Equal([1, 2, 3], (await device.ReceiveAsync()).Bytes);
+        Assert.Equal([1, 2, 3], (await device.ReceiveAsync()).Payload.ToArray());
     }
 
     [Fact]
     public async Task Publish_LoneSurrogate_BecomesReplacementCharacter()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         await app.Broadcaster.PublishAsync("a\ud800b", cancellationToken: Token);
         Assert.Equal("a\ufffdb", await device.ReceiveTextAsync());
     }
@@ -50,10 +50,10 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_EachKindOfRecipients_ReachesOnlyTheseRecipients()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
-        using var phone = await app.ConnectAsync("/rooms/a", "ann");
-        using var laptop = await app.ConnectAsync("/rooms/b", "ann");
-        using var bob = await app.ConnectAsync("/rooms/b", "bob");
+        await using var app = await TestHosts.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        await using var phone = await app.ConnectAsync("/rooms/a", "ann");
+        await using var laptop = await app.ConnectAsync("/rooms/b", "ann");
+        await using var bob = await app.ConnectAsync("/rooms/b", "bob");
         Assert.Equal(3, await CountAsync("all", Recipients.Everyone));
         Assert.Equal(2, await CountAsync("room b", Recipients.Group("/rooms/b")));
         Assert.Equal(2, await CountAsync("ann", Recipients.User("ann")));
@@ -99,10 +99,10 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_ExcludedConnections_ReceiveNothingAndAreNotCounted()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var phone = await app.ConnectAsync(user: "ann");
-        using var laptop = await app.ConnectAsync(user: "ann");
-        using var bob = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var phone = await app.ConnectAsync(userId: "ann");
+        await using var laptop = await app.ConnectAsync(userId: "ann");
+        await using var bob = await app.ConnectAsync();
         Assert.Equal(2, await CountAsync(Recipients.Everyone.Except(phone.Id)));
         Assert.Equal(1, await CountAsync(Recipients.Group("/ws").Except(phone.Id, bob.Id)));
         Assert.Equal(1, await CountAsync(Recipients.User("ann").Except(phone.Id)));
@@ -123,8 +123,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_DifferentRecipients_KeepsOrder()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync(user: "ann");
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync(userId: "ann");
         await app.Broadcaster.JoinAsync(device.Id, "extra", Token);
         Recipients[] targets =
             [Recipients.Everyone, Recipients.Group("/ws"), Recipients.Group("extra"), Recipients.User("ann"), Recipients.Connection(device.Id)];
@@ -138,10 +138,10 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Position_GroupBecomesEmpty_StartsNewEpoch()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
-        using var stays = await app.ConnectAsync("/rooms/b");
+        await using var app = await TestHosts.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        await using var stays = await app.ConnectAsync("/rooms/b");
         ulong epoch;
-        using (var a = await app.ConnectAsync("/rooms/a"))
+        await using (var a = await app.ConnectAsync("/rooms/a"))
         {
             var first = await PositionAsync("/rooms/a");
             Assert.Equal(1, first!.Value.Offset);
@@ -153,7 +153,7 @@ public sealed partial class BroadcasterTests
         }
 
         Assert.Null(await PositionAsync("/rooms/a"));
-        using var again = await app.ConnectAsync("/rooms/a");
+        await using var again = await app.ConnectAsync("/rooms/a");
         var reborn = await PositionAsync("/rooms/a");
         Assert.Equal(1, reborn!.Value.Offset);
         Assert.NotEqual(epoch, reborn.Value.Epoch);
@@ -164,8 +164,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Position_OfMessageToUserOrConnection_IsNull()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync(user: "ann");
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync(userId: "ann");
         await app.Broadcaster.PublishAsync("x", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", cancellationToken: Token)).Position!.Value.Offset);
         Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.User("ann"), cancellationToken: Token)).Position);
@@ -175,7 +175,7 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_NoRecipients_ReturnsEmptyResult()
     {
-        await using var app = await InMemoryApp.StartAsync();
+        await using var app = await TestHosts.StartAsync();
         foreach (var recipients in new[] { Recipients.Everyone, Recipients.Group("g"), Recipients.User("u"), Recipients.Connection("c"), Recipients.Everyone.Except("c") })
             Assert.Equal(default, await app.Broadcaster.PublishAsync("x", recipients, cancellationToken: Token));
     }
@@ -183,7 +183,7 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_MessageWithoutValidType_Throws()
     {
-        await using var app = await InMemoryApp.StartAsync();
+        await using var app = await TestHosts.StartAsync();
         await RefusedAsync(app, default, "type");
         await RefusedAsync(app, new Message(default, (MessageType)8), "type");
     }
@@ -195,7 +195,7 @@ public sealed partial class BroadcasterTests
     [InlineData(new byte[] { 0xC0, 0x80 })]
     public async Task Publish_InvalidUtf8Text_Throws(byte[] payload)
     {
-        await using var app = await InMemoryApp.StartAsync();
+        await using var app = await TestHosts.StartAsync();
         await RefusedAsync(app, new Message(payload, MessageType.Text), "UTF-8");
         await app.Broadcaster.PublishAsync(new Message(payload, MessageType.Binary), cancellationToken: Token);
     }
@@ -203,11 +203,11 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Publish_LargerThanMaxBacklogBytes_Throws()
     {
-        await using var app = await InMemoryApp.StartAsync(options: options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1000, 200_000));
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync(options: options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1000, 200_000));
+        await using var device = await app.ConnectAsync();
         await RefusedAsync(app, new Message(new byte[200_001], MessageType.Binary), "MaxBacklogBytes");
         await app.Broadcaster.PublishAsync(new byte[200_000], cancellationToken: Token);
-        Assert.Equal(200_000, (await device.ReceiveAsync()).Bytes.Length);
+        Assert.Equal(200_000, (await device.ReceiveAsync()).Payload.Length);
     }
 
     [Theory]
@@ -216,8 +216,8 @@ public sealed partial class BroadcasterTests
     [InlineData("a\nb")]
     public async Task GroupMethods_InvalidGroupName_Throw(string? group)
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         Assert.Throws<ArgumentException>(() => Recipients.Group(group!));
         await Assert.ThrowsAsync<ArgumentException>(nameof(group), async () => await app.Broadcaster.JoinAsync(device.Id, group!, Token));
         await Assert.ThrowsAsync<ArgumentException>(nameof(group), async () => await app.Broadcaster.LeaveAsync(device.Id, group!, Token));
@@ -226,8 +226,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Broadcaster_CanceledToken_ThrowsAndChangesNothing()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.PublishAsync("x", cancellationToken: cancelled));
         await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.JoinAsync(device.Id, "g", cancelled));
@@ -241,8 +241,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Connection_JoinsAndLeavesGroup_ReceivesOnlyMessagesInBetween()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         await PublishAsync("before");
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
@@ -263,8 +263,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Connection_LeftHomeGroup_StillReceivesMessagesToAll()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "/ws", Token));
         await app.Broadcaster.PublishAsync("home", Recipients.Group("/ws"), cancellationToken: Token);
         await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
@@ -274,7 +274,7 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Broadcaster_UnknownOrEmptyConnectionId_ReturnsFalseOrThrows()
     {
-        await using var app = await InMemoryApp.StartAsync();
+        await using var app = await TestHosts.StartAsync();
         Assert.False(await app.Broadcaster.JoinAsync("nobody", "g", Token));
         Assert.False(await app.Broadcaster.LeaveAsync("nobody", "g", Token));
         Assert.False(await app.Broadcaster.CloseAsync("nobody", cancellationToken: Token));
@@ -289,8 +289,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task Memberships_ConnectionCloses_AreRemoved()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         await app.Broadcaster.JoinAsync(device.Id, "g", Token);
         await device.CloseAsync();
         await Eventually.True(() => app.Registry.Count == 0 && app.Registry.CountGroupMembers("g") == 0);
@@ -301,8 +301,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task CloseAsync_CalledTwice_UsesFirstCodeAndReason()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         await app.Broadcaster.PublishAsync("last", cancellationToken: Token);
         Assert.True(await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)4000, "grüße", Token));
         Assert.True(await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)4001, "second", Token));
@@ -314,8 +314,8 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task CloseAsync_InvalidCodeOrReason_ThrowsAndKeepsConnection()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
         await Assert.ThrowsAsync<ArgumentException>("status", async () => await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)1005, null, Token));
         await Assert.ThrowsAsync<ArgumentException>("reason", async () =>
             await app.Broadcaster.CloseAsync(device.Id, WebSocketCloseStatus.NormalClosure, new string('x', 124), Token));
@@ -326,10 +326,11 @@ public sealed partial class BroadcasterTests
     [Fact]
     public async Task AppStops_OpenConnection_ClosesWithCode1001()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
-        app.StopApplication();
-        Assert.Equal(1001, (await device.ReceiveCloseAsync()).Status);
+        await using var app = await TestHosts.StartAsync();
+        await using var device = await app.ConnectAsync();
+        var stopping = app.StopAsync();
+        Assert.Equal(1001, (await device.ReceiveCloseAsync()).Code);
+        await stopping;
     }
 
     [Fact]
@@ -349,13 +350,13 @@ public sealed partial class BroadcasterTests
         Assert.NotEqual(ann.Id, anonymous.Id);
     }
 
-    static async Task RefusedAsync(InMemoryApp app, Message message, string named)
+    static async Task RefusedAsync(BroadcastTestHost app, Message message, string named)
     {
         var error = await Assert.ThrowsAsync<ArgumentException>(nameof(message), async () => await app.Broadcaster.PublishAsync(message, cancellationToken: Token));
         Assert.Contains(named, error.Message, StringComparison.Ordinal);
     }
 
-    static async Task<string[]> ReceiveTextAsync(Device device, int count)
+    static async Task<string[]> ReceiveTextAsync(RawTestClient device, int count)
     {
         var heard = new string[count];
         for (var i = 0; i < count; i++) heard[i] = await device.ReceiveTextAsync();

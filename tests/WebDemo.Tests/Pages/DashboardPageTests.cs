@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Net.Http.Json;
 using System.Net.WebSockets;
 using System.Reflection;
@@ -110,13 +111,16 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         await page.Page.Clock.InstallAsync();
         // The page under test loads after the clock and the route are in place.
         var (held, isHolding) = (new List<(IWebSocketRoute Page, int Id)>(), true);
+        var types = new ConcurrentQueue<string?>();
         await page.Page.RouteWebSocketAsync(new Regex("/ws$"), route =>
         {
             var server = route.ConnectToServer();
             route.OnMessage(frame =>
             {
                 var request = JsonDocument.Parse(frame.Text!).RootElement;
-                if (isHolding && request.GetProperty("type").GetString() == "nodes") held.Add((route, request.GetProperty("id").GetInt32()));
+                var type = request.GetProperty("type").GetString();
+                types.Enqueue(type);
+                if (isHolding && type == "nodes") held.Add((route, request.GetProperty("id").GetInt32()));
                 else server.Send(frame.Text!);
             });
         });
@@ -135,6 +139,12 @@ public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer deve
         await page.Page.Clock.ResumeAsync();
         await Expect(page.Page.Locator("#nodes-note")).ToHaveTextAsync("");
         await Expect(page.Page.Locator("#nodes li")).ToHaveCountAsync(1);
+
+        // The page requests members and messages only after the user has selected a group.
+        Assert.DoesNotContain("group", types);
+        await page.Page.Locator("#groups .open").Filter(new() { HasText = "All connections" }).ClickAsync();
+        await Expect(page.Page.Locator("#group-content")).ToBeVisibleAsync();
+        Assert.Contains("group", types);
     }
 
     [Theory]

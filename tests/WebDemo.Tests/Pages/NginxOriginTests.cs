@@ -1,20 +1,33 @@
+using System.Text.RegularExpressions;
+
 namespace WebDemo.Tests;
 
 /// <summary>
-/// Tests a browser that opens a page and a WebSocket through nginx. The settings of docs/operations/hosting.md determine the
+/// Tests a browser that opens a page and a WebSocket through nginx. The settings of docs/operations/proxies.md keep the
 /// header Host.
 /// </summary>
-public sealed class NginxOriginTests(BrowserFixture browser)
+public sealed partial class NginxOriginTests(BrowserFixture browser)
 {
     const string Upgrade = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
 
-    [Theory]
-    [InlineData("$http_host", "Production")]
-    [InlineData("$host", "Development")]
-    public async Task WebSocket_HostKeptOrDevelopmentEnvironment_Opens(string host, string environment)
+    [Fact]
+    public async Task WebSocket_DocumentedSettings_Opens()
     {
-        await using var server = await DemoServer.CreateAsync("--environment", environment);
-        await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} proxy_set_header Host {host};");
+        var page = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "proxies.md"), TestContext.Current.CancellationToken);
+        var location = NginxBlock().Match(page).Groups[1].Value;
+        Assert.Contains("proxy_pass http://127.0.0.1:5000;", location, StringComparison.Ordinal);
+        await using var server = await DemoServer.CreateAsync("--environment", "Production");
+        await using var nginx = await NginxProxy.StartAsync(
+            server.Url, "", location.Replace("http://127.0.0.1:5000", server.Url.GetLeftPart(UriPartial.Authority), StringComparison.Ordinal));
+        await using var opened = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
+        Assert.Equal("open", await ConnectAsync(opened));
+    }
+
+    [Fact]
+    public async Task WebSocket_HostWithoutPortInDevelopment_Opens()
+    {
+        await using var server = await DemoServer.CreateAsync("--environment", "Development");
+        await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} proxy_set_header Host $host;");
         await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
         Assert.Equal("open", await ConnectAsync(page));
     }
@@ -67,4 +80,7 @@ public sealed class NginxOriginTests(BrowserFixture browser)
             socket.onclose = event => resolve(`closed with ${event.code}`)
         })
         """);
+
+    [GeneratedRegex("```nginx\n(.*?)```", RegexOptions.Singleline)]
+    private static partial Regex NginxBlock();
 }

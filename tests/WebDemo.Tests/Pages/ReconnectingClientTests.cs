@@ -6,12 +6,31 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>Runs the JavaScript clients of docs/guides/clients.md in a browser.</summary>
+/// <summary>Runs the JavaScript clients of docs/guides/clients.md and the page of the quickstart in a browser.</summary>
 public sealed partial class ReconnectingClientTests(BrowserFixture browser)
 {
+    [Fact]
+    public async Task QuickstartPage_LineTyped_AppearsInBothWindows()
+    {
+        var page = HtmlBlock().Match(await ReadAsync("quickstart.md")).Groups[1].Value;
+        Assert.Contains(page, await ReadAsync("README.md"), StringComparison.Ordinal);
+        await using var app = await StartAsync(static options => { }, page);
+        await using var first = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        await using var second = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        await WaitAsync(() => app.Services.GetRequiredService<IConnectionRegistry>().CountGroupMembers("/ws") == 2);
+        await first.Page.WaitForFunctionAsync("() => socket.readyState === WebSocket.OPEN");
+
+        await first.Page.GetByPlaceholder("Message").FillAsync("hello");
+        await first.Page.GetByPlaceholder("Message").PressAsync("Enter");
+
+        foreach (var window in new[] { first, second }) await Expect(window.Page.Locator("pre")).ToHaveTextAsync("hello");
+        await Expect(first.Page.GetByPlaceholder("Message")).ToHaveValueAsync("");
+    }
+
     [Theory]
     [InlineData("connect")]
     [InlineData("listen")]
@@ -238,23 +257,25 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
             .PublishAsync(text, Recipients.Group("/ws"), cancellationToken: token);
     }
 
-    /// <summary>Starts an app with the URL /ws and the clients of docs/guides/clients.md.</summary>
-    static async Task<WebApplication> StartAsync(Action<BroadcastOptions> configure)
+    /// <summary>Starts an app with a page, the URL /ws and the clients of docs/guides/clients.md.</summary>
+    static async Task<WebApplication> StartAsync(Action<BroadcastOptions> configure, string page = "")
     {
-        var token = TestContext.Current.CancellationToken;
-        var markdown = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "clients.md"), token);
-        var script = string.Concat(Blocks().Matches(markdown).Select(match => match.Groups[1].Value));
+        var script = string.Concat(Blocks().Matches(await ReadAsync("clients.md")).Select(match => match.Groups[1].Value));
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Services.AddBroadcast(configure);
         var app = builder.Build();
-        app.MapGet("/", () => Results.Content("<link rel=icon href=data:,>", "text/html"));
+        app.MapGet("/", () => Results.Content(page, "text/html"));
+        app.MapGet("/favicon.ico", static () => Results.NoContent());
         app.MapGet("/clients.js", () => Results.Text(script, "text/javascript"));
         app.MapBroadcast("/ws");
-        await app.StartAsync(token);
+        await app.StartAsync(TestContext.Current.CancellationToken);
         return app;
     }
+
+    static Task<string> ReadAsync(string document) =>
+        File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, document), TestContext.Current.CancellationToken);
 
     static async Task WaitAsync(Func<bool> condition)
     {
@@ -265,4 +286,7 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
 
     [GeneratedRegex("```js\n(export .*?)```", RegexOptions.Singleline)]
     private static partial Regex Blocks();
+
+    [GeneratedRegex("```html\n(.*?)```", RegexOptions.Singleline)]
+    private static partial Regex HtmlBlock();
 }

@@ -165,7 +165,8 @@ async function request(message) {
 
 // --- Groups ---
 
-let openedGroup = "";
+// The page requests members and messages only after the user has selected a group.
+let openedGroup = null;
 
 const nameOf = group => group === "" ? "All connections" : group;
 
@@ -194,8 +195,10 @@ async function open(name) {
 }
 
 async function refreshGroup() {
+  if (openedGroup === null) return;
   const group = await request({ type: "group", name: openedGroup });
   if (group.name !== openedGroup) return;
+  byId("group-content").hidden = false;
   byId("group-note").textContent = group.exists ? "" : "This node has no such group. The group may have ended.";
   byId("member-count").textContent = number.format(group.total);
   const inCluster = group.clusterTotal === null ? "" : `${count(group.clusterTotal, "member")} on all nodes. `;

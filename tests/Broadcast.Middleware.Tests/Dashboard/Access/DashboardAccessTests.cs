@@ -43,6 +43,33 @@ public sealed class DashboardAccessTests
         Assert.Equal(101, await GetStatusAsync(app, "/broadcast/ws", TestUsers.As("ann"), TestUsers.In("Operator")));
     }
 
+    [Fact]
+    public async Task Dashboard_PolicyRefusesRequests_LogNamesPolicyOncePerStatus()
+    {
+        await using var app = await StartAsync(static dashboard => dashboard.RequireAuthorization("Operator"));
+        // The log ignores the other endpoints of the app, and requests that the policy allows.
+        Assert.Equal(401, await GetStatusAsync(app, "/admin"));
+        Assert.Equal(403, await GetStatusAsync(app, "/admin", TestUsers.As("bob")));
+        Assert.Equal(200, await GetStatusAsync(app, "/admin", TestUsers.As("ann"), TestUsers.In("Operator")));
+        Assert.Equal(200, await GetStatusAsync(app, "/broadcast/", TestUsers.As("ann"), TestUsers.In("Operator")));
+        Assert.Empty(GetWarnings(app));
+
+        foreach (var url in _urls)
+        {
+            Assert.Equal(403, await GetStatusAsync(app, url, TestUsers.As("bob")));
+            Assert.Equal(401, await GetStatusAsync(app, url));
+        }
+
+        Assert.Equal(
+            [
+                .. new[] { 403, 401 }.Select(static status =>
+                    $"The dashboard at /broadcast answers with status {status}, because its authorization policy does not allow the user. " +
+                    "To open the dashboard to this user, change the policy of MapBroadcastDashboard(\"/broadcast\").RequireAuthorization(\"Operator\") " +
+                    "or the claims of the user. The server logs each status only once."),
+            ],
+            GetWarnings(app));
+    }
+
     [Theory]
     [InlineData("Host", "localhost", 200)]
     [InlineData("Host", "127.0.0.1:5000", 200)]
@@ -145,5 +172,9 @@ public sealed class DashboardAccessTests
             TestUsers.Add(builder);
             builder.Services.AddAuthorizationBuilder().AddPolicy("Operator", static policy => policy.RequireRole("Operator"));
         },
-        app => configure(app.MapBroadcastDashboard("/broadcast")));
+        app =>
+        {
+            configure(app.MapBroadcastDashboard("/broadcast"));
+            app.MapGet("/admin", static () => "admin").RequireAuthorization("Operator");
+        });
 }

@@ -20,8 +20,9 @@ sealed class NginxProxy : IAsyncDisposable
 
     /// <summary>Starts nginx, and waits until it listens. Skips the test if nginx is not installed.</summary>
     /// <param name="server">The URL of the server.</param>
-    /// <param name="settings">The settings of the location, such as <c>proxy_set_header Host $http_host;</c>.</param>
-    public static async Task<NginxProxy> StartAsync(Uri server, string settings)
+    /// <param name="settings">The settings of the location /, such as <c>proxy_set_header Host $http_host;</c>.</param>
+    /// <param name="location">Another location.</param>
+    public static async Task<NginxProxy> StartAsync(Uri server, string settings, string location = "")
     {
         var port = new ReservedPort();
         var directory = Directory.CreateTempSubdirectory("broadcast-nginx-");
@@ -40,6 +41,7 @@ sealed class NginxProxy : IAsyncDisposable
                 scgi_temp_path {{directory}}/scgi;
                 server {
                     listen 127.0.0.1:{{port.Number}};
+                    {{location}}
                     location / {
                         proxy_pass {{server.GetLeftPart(UriPartial.Authority)}};
                         {{settings}}
