@@ -39,7 +39,8 @@ static class RedisErrors
 
     static string DescribeRefusal(string error)
     {
-        if (error.StartsWith(ErrorOfOtherCommand, StringComparison.Ordinal)) error = error[ErrorOfOtherCommand.Length..];
+        if (error.StartsWith(ErrorOfOtherCommand, StringComparison.Ordinal))
+            error = error[ErrorOfOtherCommand.Length..];
         return $"Redis refused the command: {error.TrimEnd('.')}.{GetHint(error)}";
     }
 
