@@ -39,7 +39,7 @@ sealed partial class DashboardLogger(ILogger logger)
     [LoggerMessage(7, LogLevel.Warning,
         "The dashboard at {Pattern} answers with status {StatusCode}, because its authorization policy does not " +
         "allow the user. To open the dashboard to this user, change the policy of " +
-        "MapBroadcastDashboard(\"{Pattern}\").RequireAuthorization({Policy}) or the claims of the user. The server logs " +
-        "each status only once.")]
+        "MapBroadcastDashboard(\"{Pattern}\").RequireAuthorization({Policy}) or the claims of the user. The server " +
+        "logs each status only once.")]
     public partial void Refused(string pattern, int statusCode, string policy);
 }
