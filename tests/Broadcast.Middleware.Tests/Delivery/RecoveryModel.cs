@@ -281,7 +281,7 @@ sealed class RecoveryModel : IDisposable
     /// <summary>Returns the last position of the client, or sometimes another offset or epoch.</summary>
     Position NextPosition(Client client, int how) => (how % 8) switch
     {
-        0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
+        0 => client.Position with { Offset = client.Position.Offset + (how / 4) },
         1 => client.Position with { Offset = client.Position.Offset - (how / 8) },
         2 => client.Position with { Epoch = client.Position.Epoch + 1 },
         _ => client.Position,
