@@ -165,8 +165,9 @@ public sealed class ClusterModelTests
             var node = filter.Filter is { HasDelegate: true } ? member.Engine : AnyNode;
             var joined = await node.JoinAsync(member.Connection.Id, group, replay, filter.Filter, TestContext.Current.CancellationToken);
             Assert.Equal(member.Groups.Add(group), joined.Joined);
+            // For a member, the call replaces only the filter.
+            if (joined.Joined || filter.Filter is not null) member.Filters[group] = filter;
             if (!joined.Joined) return;
-            member.Filters[group] = filter;
             if (history.Count > 0) _epochs[group] = joined.Position!.Value.Epoch;
             if (after is null)
             {
