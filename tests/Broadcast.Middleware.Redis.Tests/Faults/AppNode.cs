@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
