@@ -40,10 +40,9 @@ static class Members
         app.MapBroadcastRefresh("/members/refresh", of: "/members", BroadcastName).RequireAuthorization();
         // The page needs the ID of its connection to extend the connection.
         app.MapBroadcast("/members", BroadcastName).RequireAuthorization().Use<ConnectionIdFilter>().Use(SignAsync);
-        // Presence by user: a member with several open pages appears once. Each event has one name per line.
-        app.MapGet("/members/online", static ([FromKeyedServices(BroadcastName)] IPresence presence, CancellationToken aborted) =>
-            TypedResults.ServerSentEvents(presence.WatchAsync("/members", aborted).Select(
-                async (_, token) => string.Join('\n', await presence.GetUsersAsync("/members", token))))).RequireAuthorization();
+        // Presence by user: a member with several open pages appears once.
+        app.MapGet("/members/online", static async ([FromKeyedServices(BroadcastName)] IPresence presence, CancellationToken aborted) =>
+            TypedResults.Text(string.Join('\n', await presence.GetUsersAsync("/members", aborted)))).RequireAuthorization();
         #endregion
     }
 

@@ -10,7 +10,6 @@ const [message, send, renewButton] = ["message", "send", "renew"].map($);
 const connection = new Connection({ state: showState, message: receive, closed });
 let session = readSession();
 let ownId = null;
-let online = null;
 let isRenewing = false;
 
 // #region members
@@ -18,11 +17,11 @@ function connect() {
   connection.connect(() => socketUrl("/members?" + new URLSearchParams({ access_token: session.token, you: "" })));
 }
 
-// The server sends the names of all members online after each change.
-function followMembers() {
-  online = new EventSource("members/online?" + new URLSearchParams({ access_token: session.token }));
-  online.onmessage = event => showMembers(event.data.split("\n"));
-  online.onerror = () => showMembers([]);
+// The page asks for the members online every two seconds, and always uses its newest token.
+async function refreshMembers() {
+  const url = "members/online?" + new URLSearchParams({ access_token: session.token });
+  const names = connection.state === "connected" ? await fetch(url).then(response => response.ok ? response.text() : "", () => "") : "";
+  if (connection.state === "connected") showMembers(names.split("\n").filter(name => name !== ""));
 }
 // #endregion
 
@@ -86,9 +85,8 @@ function showState() {
   const isConnected = connection.state === "connected";
   // Each connection has its own ID, which arrives later.
   setOwnId(null);
-  // While the page is not connected, it does not know the members. A new connection may have a new token.
-  online?.close();
-  if (isConnected) followMembers();
+  // While the page is not connected, it does not know the members.
+  if (isConnected) refreshMembers();
   else showMembers([]);
   if (isConnected) showNote(`Connected as ${session.name}`);
   message.disabled = send.disabled = !isConnected;
@@ -128,6 +126,7 @@ if (session) {
   $("member").textContent = session.name;
   $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members`;
   setInterval(showTime, 1000);
+  setInterval(refreshMembers, 2000);
   showTime();
   enableEarlyRetry(connection);
   connect();

@@ -15,7 +15,7 @@ namespace Broadcast.Middleware.Dashboard.Access;
 sealed class RefusalLog(string pattern, DashboardLogger logger)
     : IAuthorizationRequirementData, IAuthorizationRequirement, IAuthorizationHandler
 {
-    readonly ConcurrentDictionary<int, bool> _logged = new();
+    readonly ConcurrentDictionary<(int Status, bool IsSignedIn), bool> _logged = new();
 
     public IEnumerable<IAuthorizationRequirement> GetRequirements() => [this];
 
@@ -27,9 +27,9 @@ sealed class RefusalLog(string pattern, DashboardLogger logger)
         // The response starts after all requirements of the policy have been checked.
         request.Response.OnStarting(() =>
         {
-            var status = request.Response.StatusCode;
-            if (!context.HasSucceeded && _logged.TryAdd(status, true))
-                logger.Refused(pattern, status, GetPolicy(endpoint));
+            var (status, isSignedIn) = (request.Response.StatusCode, context.User.Identity is { IsAuthenticated: true });
+            if (!context.HasSucceeded && _logged.TryAdd((status, isSignedIn), true))
+                logger.Refused(pattern, status, isSignedIn ? "a signed-in" : "an anonymous", GetPolicy(endpoint));
             return Task.CompletedTask;
         });
         return Task.CompletedTask;

@@ -229,11 +229,12 @@ sealed class RedisConnection(
     }
 
     /// <summary>
-    /// Returns true for a timeout, and for a lost connection after a refused command. If Redis refuses a PING of
-    /// StackExchange.Redis, StackExchange.Redis closes the connection. The cause is then the refusal.
+    /// Returns true for a timeout, and for a lost connection to a Redis that cannot save its data. Such a Redis also
+    /// refuses a PING of StackExchange.Redis, and StackExchange.Redis then closes the connection.
     /// </summary>
-    static bool IsLessSpecific(Exception error, Exception earlier) =>
-        error is TimeoutException || (error is RedisConnectionException && earlier is RedisServerException);
+    static bool IsLessSpecific(Exception error, Exception earlier) => error is TimeoutException
+        || (error is RedisConnectionException && earlier is RedisServerException
+            && earlier.Message.Contains("MISCONF", StringComparison.Ordinal));
 
     static bool IsFinal(Exception exception) =>
         exception is RedisServerException

@@ -89,7 +89,7 @@ sealed class DrainSchedule : IDisposable
     {
         while (_isDelayed && !stopped.IsCompleted)
         {
-            if (IsServingOnlyConnections(countRequests())) return;
+            if (IsServingOnlyConnections(countRequests)) return;
             await Task.WhenAny(stopped, Task.Delay(CheckInterval, CancellationToken.None));
         }
 
@@ -127,12 +127,13 @@ sealed class DrainSchedule : IDisposable
     }
 
     /// <summary>Returns true if a broadcast has connections, and if all HTTP requests serve connections.</summary>
-    bool IsServingOnlyConnections(int requests)
+    bool IsServingOnlyConnections(Func<int> countRequests)
     {
         lock (_managers)
         {
+            // Count the requests last. A request that opens a connection counts as a connection first.
             return _managers.Any(static manager => manager.Count > 0)
-                && requests <= _managers.Sum(static manager => manager.OpenRequests);
+                && countRequests() <= _managers.Sum(static manager => manager.OpenRequests);
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Logs;
 
@@ -653,15 +654,22 @@ sealed class Cursor
     {
         if (first.Frames.Length > RunBuffer.MaxShortRun) return first;
         var (messages, size) = (first.Messages, first.Frames.Length);
-        // The log reader handles each entry with copies separately.
-        while (size < RunBuffer.MaxBytes && TryPeek(out var sequence) && sequence <= lastSequence && !IsAtCopy)
+        try
         {
-            var run = TakeConsecutive(lastSequence, acknowledgements, compression, RunBuffer.MaxBytes - size);
-            if (run.IsEmpty) continue;
-            if (messages == first.Messages) buffer.Start(first.Frames.Span);
-            buffer.Add(run.Frames.Span);
-            messages += run.Messages;
-            size += run.Frames.Length;
+            // The log reader handles each entry with copies separately.
+            while (size < RunBuffer.MaxBytes && TryPeek(out var sequence) && sequence <= lastSequence && !IsAtCopy)
+            {
+                var run = TakeConsecutive(lastSequence, acknowledgements, compression, RunBuffer.MaxBytes - size);
+                if (run.IsEmpty) continue;
+                if (messages == first.Messages) buffer.Start(first.Frames.Span);
+                buffer.Add(run.Frames.Span);
+                messages += run.Messages;
+                size += run.Frames.Length;
+            }
+        }
+        catch (SubscriptionFilterException)
+        {
+            // Return the entries before the exception. The next call finds the exception again.
         }
 
         return messages == first.Messages ? first : first with { Frames = buffer.Written, Messages = messages };

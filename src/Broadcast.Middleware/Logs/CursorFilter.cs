@@ -33,8 +33,8 @@ sealed class CursorFilter(SubscriptionFilter filter)
         : filter.Accepts(block[index].Metadata?.Tags);
 
     /// <summary>
-    /// Returns the results of the filter for entries of a block. Returns null for a compacted block. The cursor must
-    /// then evaluate the filter for each entry.
+    /// Returns the results of the filter for entries of a block. Returns null for a compacted block, and for a delegate
+    /// if the block has entries for only some members. The cursor must then evaluate the filter for each entry.
     /// </summary>
     /// <param name="block">The block.</param>
     /// <param name="from">The first entry that needs a result.</param>
@@ -48,7 +48,8 @@ sealed class CursorFilter(SubscriptionFilter filter)
     /// </exception>
     public FilterVerdicts? GetVerdicts(Block block, int from, ref int to)
     {
-        if (block.IsCompacted) return null;
+        // In a block with other metadata, some entries may exclude the member. The delegate does not see these entries.
+        if (block.IsCompacted || (filter.HasDelegate && block.HasMetadata)) return null;
         // The first offset identifies a block of the log, because no two blocks with entries have the same first
         // offset. A retained block can have the first offset of a block of the log, so negate the offset. A cursor
         // reads at most one retained block.

@@ -293,8 +293,10 @@ public sealed class FilteredDeliveryTests
         Assert.Equal([1992, 1994, 1996, 1998, 2000], slow.Got.TakeLast(5));
     }
 
-    [Fact]
-    public void FilterDelegate_Throws_ClosesOnlyConnectionWithThatFilter()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void FilterDelegate_Throws_SendsEarlierMessagesAndClosesOnlyThatConnection(bool isOneAtATime)
     {
         using var broadcast = new TestEngine();
         var failing = new Listener(broadcast, Name, filter: SubscriptionFilter.FromDelegate(static message =>
@@ -303,14 +305,29 @@ public sealed class FilteredDeliveryTests
         for (var i = 1; i <= 5; i++)
         {
             Publish(broadcast, i);
-            broadcast.RunUntilIdle();
+            if (isOneAtATime) broadcast.RunUntilIdle();
         }
 
+        broadcast.RunUntilIdle();
         failing.AssertNoViolation();
         Assert.Equal([1, 2], failing.Got);
         Assert.Equal((WebSocketCloseStatus.InternalServerError, EndReason.Failed), (failing.Sink.Closed, failing.Connection.EndReason));
         other.AssertGot(1, 2, 3, 4, 5);
         filtered.AssertGot(1, 3, 5);
+    }
+
+    [Fact]
+    public void FilterDelegate_MessageExcludesMember_IsNotCalled()
+    {
+        using var broadcast = new TestEngine();
+        var listener = new Listener(broadcast, Name, filter: SubscriptionFilter.FromDelegate(static message =>
+            BitConverter.ToInt32(message.Payload.Span) == 2 ? throw new InvalidOperationException("A bug.") : true));
+        Publish(broadcast, 1);
+        var excluded = new Message(Payload.Make(2, 4), MessageType.Binary);
+        broadcast.Publish(excluded, Recipients.Group(Name).Except(listener.Connection.Id));
+        Publish(broadcast, 3);
+        broadcast.RunUntilIdle();
+        listener.AssertGot(1, 3);
     }
 
     [Fact]

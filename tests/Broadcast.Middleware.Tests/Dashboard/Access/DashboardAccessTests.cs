@@ -44,7 +44,7 @@ public sealed class DashboardAccessTests
     }
 
     [Fact]
-    public async Task Dashboard_PolicyRefusesRequests_LogNamesPolicyOncePerStatus()
+    public async Task Dashboard_PolicyRefusesRequests_LogNamesPolicyOncePerStatusAndKindOfUser()
     {
         await using var app = await StartAsync(static dashboard => dashboard.RequireAuthorization("Operator"));
         // The log ignores the other endpoints of the app, and requests that the policy allows.
@@ -62,10 +62,10 @@ public sealed class DashboardAccessTests
 
         Assert.Equal(
             [
-                .. new[] { 403, 401 }.Select(static status =>
-                    $"The dashboard at /broadcast answers with status {status}, because its authorization policy does not allow the user. " +
-                    "To open the dashboard to this user, change the policy of MapBroadcastDashboard(\"/broadcast\").RequireAuthorization(\"Operator\") " +
-                    "or the claims of the user. The server logs each status only once."),
+                .. new[] { "403 to a signed-in", "401 to an anonymous" }.Select(static answer =>
+                    $"The dashboard at /broadcast answers with status {answer} user, because its authorization policy does not allow this user. " +
+                    "Sign in as an allowed user. Or change the policy of MapBroadcastDashboard(\"/broadcast\").RequireAuthorization(\"Operator\"), " +
+                    "or the claims of the user. The server logs each status and kind of user only once."),
             ],
             GetWarnings(app));
     }
