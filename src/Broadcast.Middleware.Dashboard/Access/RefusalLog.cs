@@ -27,7 +27,8 @@ sealed class RefusalLog(string pattern, DashboardLogger logger)
         // The response starts after all requirements of the policy have been checked.
         request.Response.OnStarting(() =>
         {
-            var (status, isSignedIn) = (request.Response.StatusCode, context.User.Identity is { IsAuthenticated: true });
+            var status = request.Response.StatusCode;
+            var isSignedIn = context.User.Identity is { IsAuthenticated: true };
             if (!context.HasSucceeded && _logged.TryAdd((status, isSignedIn), true))
                 logger.Refused(pattern, status, isSignedIn ? "a signed-in" : "an anonymous", GetPolicy(endpoint));
             return Task.CompletedTask;

@@ -37,8 +37,8 @@ sealed partial class DashboardLogger(ILogger logger)
     public partial void AnnounceFailed(Exception exception);
 
     [LoggerMessage(7, LogLevel.Warning,
-        "The dashboard at {Pattern} answers with status {StatusCode} to {Kind} user, because its authorization policy " +
-        "does not allow this user. Sign in as an allowed user. Or change the policy of " +
+        "The dashboard at {Pattern} answers with status {StatusCode} to {Kind} user, because its authorization " +
+        "policy does not allow this user. Sign in as an allowed user. Or change the policy of " +
         "MapBroadcastDashboard(\"{Pattern}\").RequireAuthorization({Policy}), or the claims of the user. The server " +
         "logs each status and kind of user only once.")]
     public partial void Refused(string pattern, int statusCode, string kind, string policy);
