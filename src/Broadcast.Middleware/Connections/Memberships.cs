@@ -168,7 +168,7 @@ sealed class Memberships(
                 }
 
                 directory.OnJoined(group);
-                connection.JoinedGroups.Add(new(group, cursor, options.Filters.FromClient));
+                connection.JoinedGroups.Add(new(group, cursor));
                 connection.SetServerFilterLocked(group.Name, options.Filters.FromServer);
                 observer.OnJoined(connection, group.Name);
                 result = new JoinResult(true, recovered, position);
@@ -191,7 +191,7 @@ sealed class Memberships(
         if (connection.IndexOf(group) is not (>= 0 and var index)) return;
         connection.SetServerFilterLocked(group, filters.FromServer);
         var membership = connection.JoinedGroups[index];
-        filters = filters with { FromClient = membership.ClientFilter };
+        filters = filters with { FromClient = membership.Cursor.ChosenFilter };
         if (filters.Both!.Equals(membership.Cursor.Filter)) return;
         var options = connection.CreateJoinOptions(group, Replay.None, filters) with
         {

@@ -408,7 +408,11 @@ sealed class Group
             // also return true for messages that newer values have replaced.
             FirstOffset = start.Block.FirstOffset + (start.Block.IsRetained ? start.Block.Count : start.Index),
             Bookmark = bookmark,
-            Filter = filter is null ? null : new CursorFilter(filter) { ReportedOffset = position.Offset },
+            Filter = filter is null ? null : new CursorFilter(filter)
+            {
+                ReportedOffset = position.Offset,
+                Chosen = options.Filters.FromClient,
+            },
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,
             Opening = opening.IsEmpty ? options.Opening : opening,

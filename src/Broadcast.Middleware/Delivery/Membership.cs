@@ -5,5 +5,4 @@ namespace Broadcast.Middleware.Delivery;
 /// <summary>The membership of a connection in a group.</summary>
 /// <param name="Group">The group.</param>
 /// <param name="Cursor">The cursor of the connection in the log of the group.</param>
-/// <param name="ClientFilter">See <see cref="MembershipFilters.FromClient"/>.</param>
-readonly record struct Membership(Group Group, Cursor Cursor, SubscriptionFilter? ClientFilter);
+readonly record struct Membership(Group Group, Cursor Cursor);

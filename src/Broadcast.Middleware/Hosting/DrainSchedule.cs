@@ -131,7 +131,7 @@ sealed class DrainSchedule : IDisposable
     {
         lock (_managers)
         {
-            // Count the requests last. A request that opens a connection counts as a connection first.
+            // Check the connections first, so that the count includes the requests that have opened them.
             return _managers.Any(static manager => manager.Count > 0)
                 && countRequests() <= _managers.Sum(static manager => manager.OpenRequests);
         }

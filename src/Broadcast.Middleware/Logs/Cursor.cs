@@ -80,6 +80,9 @@ sealed class Cursor
     /// <summary>See <see cref="CursorFilter.Filter"/>.</summary>
     public SubscriptionFilter? Filter => _options?.Filter?.Filter;
 
+    /// <summary>See <see cref="CursorFilter.Chosen"/>.</summary>
+    public SubscriptionFilter? ChosenFilter => _options?.Filter?.Chosen;
+
     /// <summary>True if the entry that <see cref="TryPeek"/> found has copies in other logs.</summary>
     public bool IsAtCopy => _block.HasMetadata && HasCopies(_block, _index);
 

@@ -16,6 +16,11 @@ sealed class CursorFilter(SubscriptionFilter filter)
     public SubscriptionFilter Filter => filter;
 
     /// <summary>
+    /// The part of the filter that the subscriber has chosen. Null if the app has chosen the whole filter.
+    /// </summary>
+    public SubscriptionFilter? Chosen { get; init; }
+
+    /// <summary>
     /// The offset of the last position that the client has received. Only formats with
     /// <see cref="EntryEncoder.IncludesPosition"/> send positions.
     /// </summary>
