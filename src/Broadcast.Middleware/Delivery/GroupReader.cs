@@ -192,12 +192,15 @@ sealed class GroupReader(
 
     void TakeTurn()
     {
+        // Read this field first. If the consumer waits, the next reads then find each cancellation that happened before
+        // the wait.
+        var isWaiting = _isWaiting;
         if (_isDisposed) End(null);
         else if (Volatile.Read(ref _cancellation) is { } cancellation) End(cancellation);
         // After the end, the reader may still get the cursor of a new log for transient messages. Release this cursor.
         if (_hasEnded) reader.AdmitCursors();
-        else if (!_isWaiting && reader.IsBehindBy(maxBacklog)) CatchUp();
-        if (!_isWaiting) return;
+        else if (!isWaiting && reader.IsBehindBy(maxBacklog)) CatchUp();
+        if (!isWaiting) return; // If the consumer waits in the meantime, the consumer posts the reader.
         if (_hasEnded || _gap is not null || TryTake()) Complete();
     }
 

@@ -170,6 +170,23 @@ public sealed class GroupReaderTests
         Assert.Equal("5", (await tolerant.NextAsync()).ToString());
     }
 
+    /// <summary>
+    /// The pump runs the new reader while the consumer starts to wait. So many attempts are necessary to test all
+    /// orders of their steps.
+    /// </summary>
+    [Fact]
+    public async Task Read_ImpossibleRecovery_ThrowsBeforeFirstMessage()
+    {
+        using var engine = Start(options => options.Groups[Group] = new() { HistoryMessages = 3, ReplayOnJoin = 1 });
+        await engine.PublishTextAsync("history", _members, Token);
+        var options = new ReadOptions { Replay = Replay.After(new Position(engine.Groups.Find(Group)!.Epoch + 1, 1)) };
+        for (var i = 0; i < 30_000; i++)
+        {
+            await using var reader = engine.Public.ReadAsync(Group, options, Token).GetAsyncEnumerator(Token);
+            await Assert.ThrowsAsync<MessagesMissedException>(() => reader.MoveNextAsync().AsTask());
+        }
+    }
+
     [Fact]
     public async Task Read_TooFarBehind_ThrowsAndLeavesTheGroup()
     {
