@@ -46,12 +46,13 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <param name="options">The options.</param>
     /// <param name="connect">Creates or finds the connection to Redis.</param>
     /// <param name="ownsMultiplexer">True if the backplane must dispose of the connection.</param>
+    /// <param name="failures">The failures of the connection.</param>
     /// <param name="time">The time provider.</param>
     /// <param name="meters">Creates the meter.</param>
     /// <param name="logger">The logger.</param>
     public RedisBackplane(
         string name, RedisBackplaneOptions options, Func<CancellationToken, Task<IConnectionMultiplexer>> connect,
-        bool ownsMultiplexer, TimeProvider time, IMeterFactory meters, ILogger logger)
+        bool ownsMultiplexer, ConnectionFailures failures, TimeProvider time, IMeterFactory meters, ILogger logger)
     {
         _prefix = options.Prefix;
         _publishTimeout = options.PublishTimeout;
@@ -59,7 +60,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _logger = new(logger);
         _metrics = new(meters, name, () => _outbox?.Bytes ?? 0);
         _connection = new(
-            connect, ownsMultiplexer, multiplexer => CreateKeySpace(multiplexer, options.Prefix, name), time, _logger);
+            connect, ownsMultiplexer, multiplexer => CreateKeySpace(multiplexer, options.Prefix, name), failures, time,
+            _logger);
         var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
         _outages = new(_connection, options.WhenUnreachable);
         var retries = options.WhenUnreachable != WhenUnreachable.Fail;
@@ -69,13 +71,15 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _outbox = new(publisher, options.PublishTimeout, options.MaxOutboxBytes, _outages, time, _metrics);
         var localMembers = new LocalMembers();
         _heartbeat = new(_connection, options.NodeTimeout, options.PublishTimeout, time, _logger);
-        _memberWriter = new(_connection, localMembers, _heartbeat, options.PublishTimeout, time, _logger);
+        _memberWriter = new(_connection, localMembers, GetNodeName, options.PublishTimeout, time, _logger);
         _heartbeat.NameConfirmed += _memberWriter.RewriteAllSoon;
-        _members = new(_connection, localMembers, _heartbeat, _memberWriter, _outages, options.PublishTimeout);
+        _members = new(_connection, localMembers, GetNodeName, _memberWriter, _outages, options.PublishTimeout);
         _commandCheck = new(_connection);
         _createSubscriptions = receiver => new(
             _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
             _logger);
+
+        string? GetNodeName() => _heartbeat.NodeName;
     }
 
     /// <summary>The outbox. Only tests use this property.</summary>

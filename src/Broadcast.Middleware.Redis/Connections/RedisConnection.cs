@@ -12,6 +12,7 @@ sealed class RedisConnection(
     Func<CancellationToken, Task<IConnectionMultiplexer>> connect,
     bool ownsMultiplexer,
     Func<IConnectionMultiplexer, KeySpace> createKeySpace,
+    ConnectionFailures failures,
     TimeProvider time,
     RedisLogger logger) : IAsyncDisposable
 {
@@ -169,8 +170,8 @@ sealed class RedisConnection(
                 if (lastError is null || !IsLessSpecific(exception, lastError)) lastError = exception;
                 var remaining = GetRemaining(deadline);
                 if (!retries || remaining <= TimeSpan.Zero || IsFinal(exception))
-                    throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
-                if (lastError is not TimeoutException) onRetry?.Invoke(RedisErrors.Describe(lastError));
+                    throw new BackplaneException(Describe(lastError), lastError);
+                if (lastError is not TimeoutException) onRetry?.Invoke(Describe(lastError));
                 logger.Retrying(exception.Message);
                 // The random factor spreads the retries of nodes that Redis disconnected at the same time.
                 var wait = delay * (0.5 + Random.Shared.NextDouble());
@@ -178,7 +179,7 @@ sealed class RedisConnection(
                     nextConnect, Task.Delay(wait < remaining ? wait : remaining, time, cancelled));
                 // Do not start another attempt if the deadline leaves no time for an answer.
                 if (wait >= remaining && !nextConnect.IsCompleted && !cancelled.IsCancellationRequested)
-                    throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
+                    throw new BackplaneException(Describe(lastError), lastError);
                 if (delay < MaxRetryDelay) delay *= 2;
             }
         }
@@ -235,6 +236,9 @@ sealed class RedisConnection(
     static bool IsLessSpecific(Exception error, Exception earlier) => error is TimeoutException
         || (error is RedisConnectionException && earlier is RedisServerException
             && earlier.Message.Contains("MISCONF", StringComparison.Ordinal));
+
+    string Describe(Exception error) => RedisErrors.Describe(
+        error is RedisConnectionException lost ? failures.FindNewest(lost) ?? error : error);
 
     static bool IsFinal(Exception exception) =>
         exception is RedisServerException

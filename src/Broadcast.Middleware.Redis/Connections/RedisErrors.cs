@@ -1,3 +1,4 @@
+using System.Security.Authentication;
 using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
@@ -27,7 +28,10 @@ static class RedisErrors
     public static string Describe(Exception exception) => exception switch
     {
         RedisServerException => DescribeRefusal(exception.Message),
-        RedisConnectionException connectionError when IsAuthenticationFailure(connectionError) =>
+        RedisConnectionException when FindTlsError(exception) is { } error =>
+            $"The TLS handshake with Redis failed: {error.Message.TrimEnd('.')}. Check the certificate of Redis and " +
+            "the TLS settings in the configuration.",
+        RedisConnectionException when IsAuthenticationFailure(exception) =>
             "Redis rejected the login. Check the user and the password in the configuration.",
         RedisConnectionException =>
             "Redis cannot be reached. Check that Redis runs and that this node can connect to it.",
@@ -37,6 +41,17 @@ static class RedisErrors
         _ => $"The Redis command failed: {exception.Message}",
     };
 
+    /// <summary>
+    /// Returns an exception and all inner exceptions. If the connections to several servers have failed, an inner
+    /// exception is an <see cref="AggregateException"/>.
+    /// </summary>
+    public static IEnumerable<Exception> Flatten(Exception exception) => exception switch
+    {
+        AggregateException several => several.InnerExceptions.SelectMany(Flatten),
+        { InnerException: { } inner } => Flatten(inner).Prepend(exception),
+        _ => [exception],
+    };
+
     static string DescribeRefusal(string error)
     {
         if (error.StartsWith(ErrorOfOtherCommand, StringComparison.Ordinal))
@@ -44,12 +59,14 @@ static class RedisErrors
         return $"Redis refused the command: {error.TrimEnd('.')}.{GetHint(error)}";
     }
 
-    static bool IsAuthenticationFailure(RedisConnectionException exception) =>
-        exception.FailureType == ConnectionFailureType.AuthenticationFailure
-        || exception.InnerException is RedisConnectionException
+    static AuthenticationException? FindTlsError(Exception exception) =>
+        Flatten(exception).OfType<AuthenticationException>().FirstOrDefault();
+
+    static bool IsAuthenticationFailure(Exception exception) => Flatten(exception).Any(
+        static error => error is RedisConnectionException
         {
             FailureType: ConnectionFailureType.AuthenticationFailure,
-        };
+        });
 
     // If an error occurs in a script, Redis 6 writes other text before the error code. Scripts.CheckCommands also
     // writes other text before the code.

@@ -131,13 +131,15 @@ public static class RedisBroadcastBuilderExtensions
         var configuration = source is null ? ConnectionString.Parse(options.Configuration) : null;
         var loggers = new RedactingLoggerFactory(
             services.GetRequiredService<ILoggerFactory>(), new SecretFilter(configuration?.Password));
+        var failures = new ConnectionFailures(loggers);
         return new(
             name,
             options,
             configuration is not null
-                ? _ => ConnectAsync(configuration.Clone(), loggers)
+                ? _ => ConnectAsync(configuration.Clone(), failures)
                 : _ => Task.Run(() => source!.Connect(services)),
             ownsMultiplexer: source is null,
+            failures,
             services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<IMeterFactory>(),
             loggers.CreateLogger(name == Options.Options.DefaultName ? "Broadcast.Redis" : $"Broadcast.{name}.Redis"));

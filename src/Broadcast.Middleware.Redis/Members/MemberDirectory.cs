@@ -8,8 +8,14 @@ namespace Broadcast.Middleware.Redis.Members;
 /// Provides the members of all groups. The members of this node come from memory. The members of other nodes come from
 /// Redis.
 /// </summary>
+/// <param name="connection">The connection to Redis.</param>
+/// <param name="local">The members of this node.</param>
+/// <param name="getNodeName">See <see cref="NodeHeartbeat.NodeName"/>.</param>
+/// <param name="writer">Writes the members of this node to Redis.</param>
+/// <param name="outages">Decides whether a query fails immediately.</param>
+/// <param name="queryTimeout">The maximum time of a query.</param>
 sealed class MemberDirectory(
-    RedisConnection connection, LocalMembers local, NodeHeartbeat heartbeat, MemberWriter writer,
+    RedisConnection connection, LocalMembers local, Func<string?> getNodeName, MemberWriter writer,
     OutageCheck outages, TimeSpan queryTimeout)
 {
     /// <summary>
@@ -65,7 +71,7 @@ sealed class MemberDirectory(
                 var database = multiplexer.GetDatabase();
                 var nodes = (await database.SetMembersAsync(keys.Nodes, FromMaster))
                     .Select(static node => (string)node!)
-                    .Where(node => node != heartbeat.NodeName)
+                    .Where(node => node != getNodeName())
                     .ToArray();
                 // Start all queries before the first wait, so that all queries together need one round trip.
                 var heartbeats = nodes

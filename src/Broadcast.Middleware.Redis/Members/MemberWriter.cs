@@ -18,9 +18,15 @@ namespace Broadcast.Middleware.Redis.Members;
 /// not delay other groups.
 /// </para>
 /// </remarks>
+/// <param name="connection">The connection to Redis.</param>
+/// <param name="members">The members of this node.</param>
+/// <param name="getNodeName">See <see cref="NodeHeartbeat.NodeName"/>.</param>
+/// <param name="publishTimeout">See <see cref="RedisBackplaneOptions.PublishTimeout"/>.</param>
+/// <param name="time">The time provider.</param>
+/// <param name="logger">The logger.</param>
 [SuppressMessage("Design", "CA1001", Justification = "The semaphore has no wait handle.")]
 sealed class MemberWriter(
-    RedisConnection connection, LocalMembers members, NodeHeartbeat heartbeat, TimeSpan publishTimeout,
+    RedisConnection connection, LocalMembers members, Func<string?> getNodeName, TimeSpan publishTimeout,
     TimeProvider time, RedisLogger logger)
 {
     const int MaxParallelWrites = 256;
@@ -89,7 +95,7 @@ sealed class MemberWriter(
     GroupMembers? TryTakeGroup()
     {
         // The writer cannot write members while the node has no name. NameConfirmed requests a rewrite later.
-        if (heartbeat.NodeName is null) return null;
+        if (getNodeName() is null) return null;
         if (_rewritesAll || time.GetElapsedTime(_lastRewrite) > Retention / 2)
         {
             _rewritesAll = false;
@@ -139,7 +145,7 @@ sealed class MemberWriter(
     {
         try
         {
-            if (heartbeat.NodeName is not { } node) return false;
+            if (getNodeName() is not { } node) return false;
             var deadline = connection.GetDeadline(_writeTimeout);
             var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
             // Delete the members under an earlier name of this node, because no node reads these members.

@@ -46,21 +46,24 @@ public sealed class RedisConnectionTests : RedisTest
     [Fact]
     public async Task Tls_WithTrustedCertificate_Connects()
     {
-        var directory = Directory.CreateTempSubdirectory("broadcast-tls-").FullName;
-        var certificate = Path.Combine(directory, "certificate.pem");
-        var key = Path.Combine(directory, "key.pem");
-        CreateCertificate(certificate, key);
-        var port = TestPorts.Allocate();
-        await Redis.StartAsync(
-            "--tls-port", $"{port}", "--tls-cert-file", certificate, "--tls-key-file", key,
-            "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no");
+        var (port, certificate) = await StartWithTlsAsync();
         var options = ConfigurationOptions.Parse($"127.0.0.1:{port},ssl=true,sslHost=localhost");
         options.TrustIssuer(certificate);
         // On a busy machine, the TLS handshake can take longer than the default timeout of 5 seconds.
         options.ConnectTimeout = 60_000;
         await using var connection = await ConnectionMultiplexer.ConnectAsync(options);
         await AssertWorksAsync(new(Nodes.Create(connection)));
-        Directory.Delete(directory, recursive: true);
+        Directory.Delete(Path.GetDirectoryName(certificate)!, recursive: true);
+    }
+
+    [Fact]
+    public async Task Tls_WithUntrustedCertificate_ErrorNamesCertificate()
+    {
+        var (port, certificate) = await StartWithTlsAsync();
+        var node = StartNode(
+            $"127.0.0.1:{port},ssl=true,sslHost=localhost", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        await TestNode.WaitForErrorAsync(() => node.PublishAsync(Group, "x"), "Check the certificate of Redis");
+        Directory.Delete(Path.GetDirectoryName(certificate)!, recursive: true);
     }
 
     [Fact]
@@ -186,6 +189,18 @@ public sealed class RedisConnectionTests : RedisTest
         await node.SubscribeAsync(Group);
         await node.PublishAsync(Group, "hello");
         await node.WaitForMessagesAsync(Group, 1);
+    }
+
+    async Task<(int Port, string Certificate)> StartWithTlsAsync()
+    {
+        var directory = Directory.CreateTempSubdirectory("broadcast-tls-").FullName;
+        var (certificate, key) = (Path.Combine(directory, "certificate.pem"), Path.Combine(directory, "key.pem"));
+        CreateCertificate(certificate, key);
+        var port = TestPorts.Allocate();
+        await Redis.StartAsync(
+            "--tls-port", $"{port}", "--tls-cert-file", certificate, "--tls-key-file", key,
+            "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no");
+        return (port, certificate);
     }
 
     static void CreateCertificate(string certificatePath, string keyPath)

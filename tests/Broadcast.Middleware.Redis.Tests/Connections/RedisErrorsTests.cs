@@ -1,4 +1,7 @@
+using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Connections;
@@ -95,14 +98,7 @@ public sealed class RedisErrorsTests : RedisTest
         await ExecuteAsync(connection, "ACL SETUSER limited on >secret ~test:* resetchannels +@all");
         var node = StartNode(
             $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
-        // The first attempts can fail for another reason, because the node may still be connecting.
-        await TestNode.EventuallyAsync(
-            async () =>
-            {
-                var error = await Assert.ThrowsAsync<BackplaneException>(() => node.SubscribeAsync(Group));
-                return error.Message.Contains("channels that begin with the prefix", StringComparison.Ordinal);
-            },
-            "The error names the missing permission.");
+        await TestNode.WaitForErrorAsync(() => node.SubscribeAsync(Group), "channels that begin with the prefix");
         await ExecuteAsync(connection, "ACL SETUSER limited &test:*");
         await TestNode.EventuallyAsync(
             async () => await TestNode.TryAsync(() => node.SubscribeAsync(Group)), "The node can subscribe.");
@@ -115,18 +111,68 @@ public sealed class RedisErrorsTests : RedisTest
     {
         await Redis.StartAsync("--requirepass", "right");
         var node = StartNode(
-            $"{Redis.Configuration},password=wrong", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
-        // During its first connection attempt, the node does not know yet that the password is wrong.
-        await TestNode.EventuallyAsync(
-            async () =>
-            {
-                var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, ""));
-                Assert.DoesNotContain("wrong", error.Message, StringComparison.Ordinal);
-                return error.Message.Contains("Check the user and the password", StringComparison.Ordinal);
-            },
-            "The error names the login.",
+            $"{Redis.Configuration},password=secret-7391", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        await TestNode.WaitForErrorAsync(
+            () => node.PublishAsync(Group, ""),
+            "Check the user and the password",
+            static error => Assert.DoesNotContain("secret-7391", error.ToString(), StringComparison.Ordinal),
             TestNode.Patience * 2);
     }
+
+    /// <summary>
+    /// After a lost connection, StackExchange.Redis keeps only the first failure in its exceptions. Here, the first failure
+    /// is the closed connection, not the rejected login.
+    /// </summary>
+    [Fact]
+    public async Task Publish_PasswordChangedWhileConnected_ErrorNamesLogin()
+    {
+        await Redis.StartAsync();
+        await using var admin = await Redis.ConnectAsync();
+        var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromSeconds(2));
+        await TestNode.EventuallyAsync(
+            async () => await TestNode.TryAsync(() => node.PublishAsync(Group, "1")), "The node can publish.");
+
+        await ExecuteAsync(admin, "CONFIG SET requirepass other;CLIENT KILL TYPE normal SKIPME yes");
+
+        await TestNode.WaitForErrorAsync(() => node.PublishAsync(Group, "2"), "Check the user and the password");
+    }
+
+    [Fact]
+    public void Describe_LoginRejectedByOneOfSeveralServers_NamesLogin()
+    {
+        var error = CreateError(new AggregateException(
+            CreateFailure("a:6379", ConnectionFailureType.SocketClosed),
+            CreateFailure("b:6379", ConnectionFailureType.AuthenticationFailure)));
+
+        Assert.Contains("Check the user and the password", RedisErrors.Describe(error), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void FindNewest_SeveralServers_ReturnsFailureOfNamedServers()
+    {
+        var failures = new ConnectionFailures(NullLoggerFactory.Instance);
+        var logger = failures.CreateLogger("StackExchange.Redis");
+        var closedA = CreateFailure("a:6379", ConnectionFailureType.SocketClosed);
+        var closedB = CreateFailure("b:6379", ConnectionFailureType.SocketClosed);
+        var rejectedA = CreateFailure("a:6379", ConnectionFailureType.AuthenticationFailure);
+        var summary = CreateFailure(null, ConnectionFailureType.AuthenticationFailure);
+        var (a, b) = (CreateError(closedA), CreateError(closedB));
+        Assert.Null(failures.FindNewest(a));
+
+        foreach (var failure in new[] { closedA, rejectedA, closedB, summary })
+            logger.LogError(failure, "The connection failed.");
+
+        Assert.Same(rejectedA, failures.FindNewest(a));
+        Assert.Same(closedB, failures.FindNewest(b));
+        Assert.Same(rejectedA, failures.FindNewest(CreateError(new AggregateException(closedB, closedA))));
+        Assert.Null(failures.FindNewest(CreateError(summary)));
+    }
+
+    static RedisConnectionException CreateError(Exception inner) => new(
+        ConnectionFailureType.UnableToResolvePhysicalConnection, CommandFlags.None, "no connection", inner);
+
+    static RedisConnectionException CreateFailure(string? address, ConnectionFailureType type) =>
+        new(type, CommandFlags.None, "failed") { Data = { ["Redis-EndPoint"] = address } };
 
     static Task WaitUntilSavesFailAsync(ConnectionMultiplexer connection) => TestNode.EventuallyAsync(
         async () =>

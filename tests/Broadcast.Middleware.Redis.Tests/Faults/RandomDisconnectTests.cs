@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
@@ -22,7 +24,8 @@ public sealed class RandomDisconnectTests : RedisTest
                 proxy.Configuration,
                 options => (options.RepairMessages, options.RepairBytes) = (repairMessages, 1 << 30)))
             .ToArray();
-        foreach (var node in nodes) await node.SubscribeAsync(Group);
+        var limits = new GroupOptions { RetainLatestPerKey = true };
+        foreach (var node in nodes) await node.SubscribeAsync(Group, limits);
         using var cancellation = new CancellationTokenSource();
         var published = new ConcurrentBag<(Position Position, string Text)>();
         var failed = new ConcurrentBag<string>();
@@ -33,7 +36,7 @@ public sealed class RandomDisconnectTests : RedisTest
                 var text = $"{publisher} {i}";
                 try
                 {
-                    published.Add((await nodes[publisher % 3].PublishAsync(Group, text), text));
+                    published.Add((await nodes[publisher % 3].PublishAsync(Group, text, limits, KeyOf(text)), text));
                 }
                 catch (BackplaneException)
                 {
@@ -98,6 +101,22 @@ public sealed class RandomDisconnectTests : RedisTest
                 Assert.Equal(first, other);
         }
 
+        // A node that loads the group from Redis receives the newest message of each key.
+        var loaded = await StartNode().SubscribeAsync(Group, limits);
+        if (Array.Find(nodes, node => node.GetLossCount(Group) == 0) is { } complete)
+        {
+            await TestNode.EventuallyAsync(
+                () => new(complete.GetReceived(Group).Length >= loaded.Position.Offset), "The node receives all messages.");
+            var newest = complete.GetReceived(Group)
+                .Where(message => message.Position.Offset <= loaded.Position.Offset)
+                .GroupBy(message => KeyOf(message.Text).Name)
+                .Select(messages => messages.Last())
+                .Where(message => !KeyOf(message.Text).IsRemoved);
+            Assert.Equal(
+                newest.Select(message => (message.Position.Offset, message.Text)).Order(),
+                loaded.Retained.Select(retained => (retained.Offset, Encoding.UTF8.GetString(retained.Message.Span))));
+        }
+
         var disconnected = proxies.Sum(proxy => proxy.DisconnectedCount);
         Assert.True(disconnected >= DisconnectCount, "Each disconnect interrupts at least one connection.");
         TestContext.Current.TestOutputHelper?.WriteLine(
@@ -109,6 +128,13 @@ public sealed class RandomDisconnectTests : RedisTest
             var before = CountPublished(node);
             await TestNode.EventuallyAsync(
                 () => new(CountPublished(node) >= before + count), "The node publishes more messages.");
+        }
+
+        // Each publisher has three keys. Every fifth message removes its key.
+        static RetainedKey KeyOf(string text)
+        {
+            var (publisher, number) = (text[0], int.Parse(text.Split(' ')[1], CultureInfo.InvariantCulture));
+            return new($"{publisher} {number % 3}", number % 5 == 0);
         }
 
         int CountPublished(int node) => published.Count(message => (message.Text[0] - '0') % 3 == node);

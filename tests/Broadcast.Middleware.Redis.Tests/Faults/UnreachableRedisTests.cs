@@ -58,7 +58,7 @@ public sealed class UnreachableRedisTests : RedisTest
         Assert.Equal(2L, after.Position?.Offset);
         Assert.Equal("after", await ReceiveAsync(client));
         Assert.Equal("after", await ReceiveAsync(otherClient));
-        var missed = node.GetWarnings("did not receive").Sum(
+        var missed = node.GetWarnings("reachable again").Sum(
             static warning => int.Parse(string.Concat(warning.Where(char.IsAsciiDigit)), CultureInfo.InvariantCulture));
         Assert.Equal(localOnly.GetMeasurementSnapshot().Sum(measurement => measurement.Value), missed);
     }

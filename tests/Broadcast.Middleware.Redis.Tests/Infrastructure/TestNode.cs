@@ -72,6 +72,22 @@ sealed class TestNode
         Func<ValueTask<bool>> condition, string description, TimeSpan? timeout = null) =>
         Listener.EventuallyAsync(condition, timeout ?? Patience, description);
 
+    /// <summary>
+    /// Repeats an operation until its error contains a text. The first errors can have another cause, because the node may
+    /// still be connecting. Each attempt must fail.
+    /// </summary>
+    public static Task WaitForErrorAsync(
+        Func<Task> operation, string text, Action<BackplaneException>? check = null, TimeSpan? timeout = null) => EventuallyAsync(
+        async () =>
+        {
+            var error = await Assert.ThrowsAsync<BackplaneException>(operation);
+            TestContext.Current.TestOutputHelper?.WriteLine(error.ToString());
+            check?.Invoke(error);
+            return error.Message.Contains(text, StringComparison.Ordinal);
+        },
+        $"The error contains '{text}'.",
+        timeout);
+
     /// <summary>Returns false if the operation fails with an error of the backplane or of Redis.</summary>
     public static async Task<bool> TryAsync(Func<Task> operation)
     {

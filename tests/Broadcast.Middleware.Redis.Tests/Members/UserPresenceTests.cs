@@ -113,6 +113,50 @@ public sealed class UserPresenceTests(SharedRedis redis) : IAsyncDisposable
     }
 
     [Fact]
+    public async Task MessageWithId_RepeatedOnEachNode_ReachesEachRecipientOnce()
+    {
+        var (one, two) = (await StartAsync(), await StartAsync());
+        using var ann = await ConnectAsync(two, "ann");
+        var id = two.Services.GetRequiredService<IConnectionRegistry>().GetUserConnections("ann").Single().Id;
+        var other = $"{Room}/other";
+        Recipients[] all = [Recipients.Everyone, Recipients.Group(Room), Recipients.Groups(Room, other), Recipients.User("ann"), Recipients.Connection(id)];
+        await TestNode.EventuallyAsync(
+            async () => (await BroadcasterOf(two).PublishAsync("probe", Recipients.Everyone, cancellationToken: Token)).LocalRecipients == 1,
+            "The connection has joined all its groups.");
+        foreach (var recipients in all[3..])
+        {
+            await TestNode.EventuallyAsync(
+                async () => (await BroadcasterOf(one).PublishAsync("probe", recipients, cancellationToken: Token)).RemoteNodes == 1,
+                "The first node finds the connection.");
+        }
+
+        foreach (var recipients in all)
+        {
+            var first = await PublishAsync(one, recipients);
+            Assert.False(first.IsDuplicate);
+            Assert.Equal($"{recipients}", await ReceiveNextAsync());
+            Assert.True((await PublishAsync(one, recipients)).IsDuplicate);
+            Assert.True((await PublishAsync(two, recipients)).IsDuplicate);
+        }
+
+        await BroadcasterOf(one).PublishAsync("end", Recipients.Group(Room), cancellationToken: Token);
+        Assert.Equal("end", await ReceiveNextAsync());
+
+        async Task<string> ReceiveNextAsync()
+        {
+            while (true)
+            {
+                if (await ReceiveAsync(ann) is not "probe" and var text) return text;
+            }
+        }
+
+        static IBroadcaster BroadcasterOf(WebApplication node) => node.Services.GetRequiredService<IBroadcaster>();
+
+        static ValueTask<PublishResult> PublishAsync(WebApplication node, Recipients recipients) =>
+            BroadcasterOf(node).PublishAsync(Message.FromText($"{recipients}") with { Id = $"{recipients}" }, recipients, Token);
+    }
+
+    [Fact]
     public async Task MessageWithId_DeviceMovesBeforeRepeatedPublish_ReachesUserOnce()
     {
         var (one, two) = (await StartAsync(), await StartAsync());
