@@ -160,18 +160,23 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         return (position, once.IsDuplicate);
     }
 
-    public async ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+    public async ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> value, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
         ArgumentException.ThrowIfNullOrEmpty(id);
         cancellationToken.ThrowIfCancellationRequested();
+        // The connection may send the script again later, so the script needs its own copy of the value.
+        RedisValue[] arguments = [value.ToArray(), Scripts.FormatMilliseconds(window)];
         var deadline = _connection.GetDeadline(_publishTimeout);
         if (await _outages.FindAsync(group, deadline, cancellationToken) is { } outage) throw outage;
         var keys = (await _connection.GetKeySpaceAsync(deadline, cancellationToken)).ForGroup(group);
-        // A replica may not have the newest IDs yet, so only a master may answer.
-        return await _connection.ExecuteAsync(
-            multiplexer => multiplexer.GetDatabase().KeyExistsAsync(keys.MessageId(id), CommandFlags.DemandMaster),
-            deadline, cancellationToken: cancellationToken);
+        // Redis may execute the script twice. The second execution returns the value of the first execution.
+        var reserved = await _connection.RunScriptAsync(
+            Scripts.Reserve, [keys.MessageId(id), keys.Reservation(id)], arguments, deadline,
+            cancellationToken: cancellationToken);
+        if (reserved.IsNull) return null;
+        return (byte[])reserved!;
     }
 
     public async ValueTask PublishTransientAsync(

@@ -20,8 +20,12 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         backplane.PublishOnceAsync(
             group, id, window ?? TimeSpan.FromMinutes(10), Encoding.UTF8.GetBytes(text), history, key, TestContext.Current.CancellationToken);
 
-    public ValueTask<bool> IsPublishedAsync(string group, string id) =>
-        backplane.IsPublishedAsync(group, id, TestContext.Current.CancellationToken);
+    /// <summary>Reserves an ID. Returns null if a message with this ID has been published.</summary>
+    public async Task<string?> ReserveAsync(string group, string id, string value, TimeSpan? window = null) =>
+        await backplane.ReserveAsync(
+            group, id, window ?? TimeSpan.FromMinutes(5), Encoding.UTF8.GetBytes(value), TestContext.Current.CancellationToken) is { } reserved
+            ? Encoding.UTF8.GetString(reserved.Span)
+            : null;
 
     public ValueTask PublishTransientAsync(string group, string text) =>
         backplane.PublishTransientAsync(group, Encoding.UTF8.GetBytes(text), TestContext.Current.CancellationToken);

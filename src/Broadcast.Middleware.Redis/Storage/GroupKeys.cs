@@ -29,8 +29,8 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
 
     /// <summary>
     /// A hash with the newest message of each message key. A value contains the offset of the message, a space and the
-    /// message. Only a group that retains messages has this hash. The empty field contains the epoch and the total
-    /// bytes. If this epoch differs from the epoch in the state, the hash is obsolete.
+    /// message. Only a group that retains messages has this hash. The field whose name is the empty string contains the
+    /// epoch and the total bytes. If this epoch differs from the epoch in the state, the hash is obsolete.
     /// </summary>
     public RedisKey Retained { get; } = start + ":r";
 
@@ -49,6 +49,12 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     /// A string with the epoch and the offset of the message that has this ID. The key exists until the ID expires.
     /// </summary>
     public RedisKey MessageId(string id) => $"{start}:d:{KeySpace.Escape(id)}";
+
+    /// <summary>
+    /// A string with the value of a reservation: see <see cref="IBackplane.ReserveAsync"/>. The key exists until the
+    /// window of the reservation ends.
+    /// </summary>
+    public RedisKey Reservation(string id) => $"{start}:v:{KeySpace.Escape(id)}";
 
     /// <summary>A hash with the group's members on one node.</summary>
     public RedisKey Members(string node) => $"{start}:m:{node}";

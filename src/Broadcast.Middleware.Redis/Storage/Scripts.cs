@@ -497,6 +497,23 @@ static class Scripts
         if refused then return redis.error_reply(refused) end
         """;
 
+    /// <summary>Reserves a message ID, unless a message with this ID has been published.</summary>
+    /// <remarks>
+    /// <para>KEYS: the message ID, the reservation.</para>
+    /// <code>
+    /// ARGV 1  the value
+    ///      2  the milliseconds for which Redis keeps the value
+    /// </code>
+    /// <para>Returns the value of the first reservation, or nothing if Redis already knows the message ID.</para>
+    /// </remarks>
+    public const string Reserve = """
+        if redis.call('GET', KEYS[1]) then return false end
+        local value = redis.call('GET', KEYS[2])
+        if value then return value end
+        redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+        return ARGV[1]
+        """;
+
     /// <summary>The maximum age for a history without an age limit. No message reaches this age.</summary>
     const string UnlimitedMilliseconds = "1000000000000000";
 

@@ -43,8 +43,8 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
 
     /// <summary>
     /// The only group that the node cannot reach. Calls that publish to this group or subscribe to this group fail.
-    /// Queries and calls about members succeed. The empty string is the group of all connections. Null for no group.
-    /// Default: null.
+    /// Queries, reservations and calls about members succeed. The empty string is the group of all connections. Null
+    /// for no group. Default: null.
     /// </summary>
     public string? UnreachableGroup
     {
@@ -103,10 +103,15 @@ public sealed class FaultyBackplane(IBackplane backplane) : IBackplane, IDisposa
     }
 
     /// <inheritdoc />
-    public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken = default)
+    public ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+        string group,
+        string id,
+        TimeSpan window,
+        ReadOnlyMemory<byte> value,
+        CancellationToken cancellationToken = default)
     {
         ThrowIfUnreachable(null);
-        return _backplane.IsPublishedAsync(group, id, cancellationToken);
+        return _backplane.ReserveAsync(group, id, window, value, cancellationToken);
     }
 
     /// <inheritdoc />

@@ -56,8 +56,7 @@ readonly record struct ClusterMessage(
         writer.WriteOrNull(Message.Key);
         writer.WriteOrNull(Message.Sender?.ConnectionId);
         writer.WriteOrNull(Message.Sender?.UserId);
-        writer.Write(Excluded.Count);
-        foreach (var id in Excluded) writer.Write(id);
+        writer.Write(Excluded);
         if (Message.Id is { } messageId) writer.Write(messageId);
         if (Message.Tags is { } tags) Write(writer, tags);
         if (TraceParent is not null) writer.Write(TraceParent);
@@ -77,8 +76,7 @@ readonly record struct ClusterMessage(
         var parts = (Parts)reader.ReadByte();
         var (publishedAt, copyId) = (reader.ReadTime(), reader.ReadInt64());
         var (key, sender, user) = (reader.ReadStringOrNull(), reader.ReadStringOrNull(), reader.ReadStringOrNull());
-        var excluded = new string[reader.ReadCount()];
-        for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();
+        var excluded = reader.ReadStrings();
         var messageId = parts.HasFlag(Parts.Id) ? reader.ReadString() : null;
         var tags = parts.HasFlag(Parts.Tags) ? ReadTags(ref reader) : null;
         var traceParent = parts.HasFlag(Parts.Trace) ? reader.ReadString() : null;

@@ -21,7 +21,7 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="time">The time provider.</param>
 /// <param name="metrics">Counts published messages.</param>
 /// <param name="logger">The logger.</param>
-/// <param name="tracing">Provides the span of the publisher, which other nodes continue.</param>
+/// <param name="getTraceParent">See <see cref="BroadcastTracing.TraceParent"/>.</param>
 sealed class ClusterRouter(
     LocalRouter local,
     RemoteConnections remote,
@@ -30,7 +30,7 @@ sealed class ClusterRouter(
     TimeProvider time,
     BroadcastMetrics metrics,
     BroadcastLogger logger,
-    BroadcastTracing tracing) : MessageRouter
+    Func<string?> getTraceParent) : MessageRouter
 {
     // The number of messages that only this node has received since the cluster last received a message.
     long _localMessages;
@@ -168,18 +168,11 @@ sealed class ClusterRouter(
     async ValueTask<PublishResult> SendToConnectionsAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
-        // A device of a user can move to a node that does not know the ID, so the cluster also stores the ID. A
-        // connection never moves to another node, so the memory of its node is sufficient.
-        var userMessageId = recipients.Kind == RecipientsKind.User ? message.Id : null;
-        if (userMessageId is not null
-            && await remote.HasMessageIdAsync(recipients.Name!, userMessageId, cancellationToken))
-        {
-            return new(null, 0) { RemoteNodes = 0, IsDuplicate = true };
-        }
-
+        if (recipients.Kind == RecipientsKind.User && message.Id is { } userMessageId)
+            return await SendToUserOnceAsync(userMessageId, message, recipients, cancellationToken);
         PublishedIds.Entry? entry = null;
         var result = message.Id is { } id
-            ? local.SendToConnectionsOnce(id, message, recipients, out entry)
+            ? local.SendToConnectionsOnce(id, message, recipients, null, out entry)
             : local.SendToConnections(message, recipients);
         if (result.IsDuplicate && entry!.IsComplete) return result with { RemoteNodes = 0 };
         // A connection is on exactly one node, but a user may have connections on several nodes.
@@ -194,12 +187,6 @@ sealed class ClusterRouter(
             var bytes = Encode(message, recipients);
             var nodes = await remote.SendAsync(recipients, bytes, message.IsTransient, cancellationToken);
             OnPublished();
-            if (userMessageId is not null)
-            {
-                await remote.StoreMessageIdAsync(
-                    recipients.Name!, userMessageId, local.IdWindow, cancellationToken);
-            }
-
             entry?.Complete(null);
             // A repeated publish also sends the message, because the earlier publish may not have reached all nodes.
             // Each node drops a message that the node has already received.
@@ -209,6 +196,30 @@ sealed class ClusterRouter(
         {
             return DeliverLocally(result, exception);
         }
+    }
+
+    /// <summary>
+    /// Sends a message with an ID to the connections that the user had at the first publish with this ID. A device that
+    /// moves to another node gets a new connection. So a repeated publish does not reach the device a second time.
+    /// </summary>
+    async ValueTask<PublishResult> SendToUserOnceAsync(
+        string id, Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        var userId = recipients.Name!;
+        var duplicate = new PublishResult(null, 0) { RemoteNodes = 0, IsDuplicate = true };
+        if (local.IsPublished(recipients, id)) return duplicate;
+        var connections = await remote.ReserveAsync(
+            userId, id, local.IdWindow, local.FindConnectionIds(recipients), cancellationToken);
+        if (connections is null) return duplicate;
+        var result = local.SendToConnectionsOnce(
+            id, message, recipients, connections.On(remote.Node), out var entry);
+        var nodes = await remote.SendAsync(userId, connections, Encode(message, recipients), cancellationToken);
+        OnPublished();
+        await remote.CompleteAsync(userId, id, local.IdWindow, cancellationToken);
+        entry.Complete(null);
+        // A repeated publish also sends the message, because the earlier publish may not have reached all nodes. Each
+        // node drops a message that the node has already received.
+        return result with { RemoteNodes = nodes, IsDuplicate = result.IsDuplicate && nodes == 0 };
     }
 
     /// <summary>
@@ -249,7 +260,7 @@ sealed class ClusterRouter(
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>
         new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId)
         {
-            TraceParent = tracing.TraceParent,
+            TraceParent = getTraceParent(),
         }
         .Encode();
 }

@@ -97,14 +97,34 @@ public interface IBackplane
         CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Returns true if <see cref="PublishOnceAsync"/> would report a duplicate: any node has published a message with
-    /// this ID to the group within the window. The call publishes nothing and does not store the ID.
+    /// Reserves an ID of a group for a later call of <see cref="PublishOnceAsync"/>, and stores a value with the
+    /// reservation. If any node has already reserved the ID within the window, the call returns the value of this first
+    /// reservation. The check and the reservation are one atomic step.
     /// </summary>
+    /// <remarks>
+    /// The call publishes nothing. A reservation has no effect on <see cref="PublishOnceAsync"/>: any node can publish
+    /// a message with the ID.
+    /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="id">The ID: 1 to 128 characters.</param>
-    /// <param name="cancellationToken">Cancels the call.</param>
-    /// <exception cref="BackplaneException">The call did not succeed in time.</exception>
-    ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken = default);
+    /// <param name="window">
+    /// The time for which the backplane stores the value. The window starts with the first reservation.
+    /// </param>
+    /// <param name="value">The value. The backplane copies the value before the call returns.</param>
+    /// <param name="cancellationToken">Cancels the call. The backplane may still reserve the ID.</param>
+    /// <returns>
+    /// The value of the first reservation. Null if <see cref="PublishOnceAsync"/> would report a duplicate, because any
+    /// node has published a message with this ID to the group.
+    /// </returns>
+    /// <exception cref="BackplaneException">
+    /// The call did not succeed in time. The backplane may still reserve the ID.
+    /// </exception>
+    ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+        string group,
+        string id,
+        TimeSpan window,
+        ReadOnlyMemory<byte> value,
+        CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Delivers a message to every subscribed node, including this node, but does not number or store the message. Each

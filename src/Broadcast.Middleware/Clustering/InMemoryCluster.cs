@@ -14,6 +14,7 @@ public sealed class InMemoryCluster
     const int MaxMessageIds = 100_000;
 
     readonly PublishedIds _ids = new(MaxMessageIds, TimeProvider.System);
+    readonly PublishedIds _reservations = new(MaxMessageIds, TimeProvider.System);
     readonly ConcurrentDictionary<string, Channel> _groups = new(StringComparer.Ordinal);
 
     /// <summary>The number of groups.</summary>
@@ -246,11 +247,20 @@ public sealed class InMemoryCluster
                 group, channel => channel.PublishOnce(cluster._ids, id, window, message, history, key)));
         }
 
-        public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+        public ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+            string group, string id, TimeSpan window, ReadOnlyMemory<byte> value, CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            // Under the lock of the group, no publish holds a claim that the publish may still release.
-            return new(cluster.With(group, _ => cluster._ids.Contains(RecipientsKind.Group, group, id)));
+            return new(cluster.With(group, _ => Reserve()));
+
+            ReadOnlyMemory<byte>? Reserve()
+            {
+                // Under the lock of the group, no publish holds a claim that the publish may still release.
+                if (cluster._ids.IsComplete(RecipientsKind.Group, group, id)) return null;
+                if (cluster._reservations.TryClaim(RecipientsKind.Group, group, id, window, out var entry))
+                    entry.Value = value.ToArray();
+                return entry.Value!;
+            }
         }
 
         public ValueTask PublishTransientAsync(

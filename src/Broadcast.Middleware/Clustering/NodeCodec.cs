@@ -21,6 +21,7 @@ static class NodeCodec
         ExtendAuthentication,
         EndAuthentication,
         JoinFiltered,
+        SendToUserConnections,
     }
 
     public static ReadOnlyMemory<byte> Encode(NodeMessage message) => Encode(message, message switch
@@ -35,6 +36,8 @@ static class NodeCodec
         },
         SendToConnection send => new Fields(Kind.SendToConnection) { Body = send.Message },
         SendToUser send => new Fields(Kind.SendToUser) { Body = send.Message },
+        SendToUserConnections send =>
+            new Fields(Kind.SendToUserConnections) { Body = Encode(send.Connections, send.Message) },
         CloseConnection close => new Fields(Kind.Close) { Status = close.Status, Reason = close.Reason },
         JoinGroup { Filter: null } join => new Fields(Kind.Join) { Group = join.Group, Replay = join.Replay },
         // A node with an older version of this package must not ignore the filter, so this request has its own kind.
@@ -75,7 +78,7 @@ static class NodeCodec
         catch (InvalidDataException exception)
         {
             if (kind == Kind.Answer) return NodeAnswer.Failed(id, from, target, exception.Message);
-            if (kind is Kind.SendToConnection or Kind.SendToUser) throw;
+            if (kind is Kind.SendToConnection or Kind.SendToUser or Kind.SendToUserConnections) throw;
             return new InvalidRequest(id, from, target, exception.Message);
         }
     }
@@ -108,6 +111,7 @@ static class NodeCodec
                 fields.IsUnreachable),
             Kind.SendToConnection => new SendToConnection(from, target, fields.Body),
             Kind.SendToUser => new SendToUser(from, target, fields.Body),
+            Kind.SendToUserConnections => DecodeSend(from, target, fields.Body),
             Kind.Close => new CloseConnection(id, from, target, fields.Status, fields.Reason),
             Kind.Join => new JoinGroup(id, from, target, fields.RequiredGroup, fields.Replay),
             Kind.JoinFiltered =>
@@ -141,6 +145,20 @@ static class NodeCodec
         writer.Write((byte)(fields.IsUnreachable ? 1 : 0));
         writer.WriteRest(fields.Body.Span);
         return writer.Written;
+    }
+
+    static ReadOnlyMemory<byte> Encode(IReadOnlyCollection<string> connections, ReadOnlyMemory<byte> message)
+    {
+        var writer = new NodeWriter((connections.Count * 32) + message.Length + 4);
+        writer.Write(connections);
+        writer.WriteRest(message.Span);
+        return writer.Written;
+    }
+
+    static SendToUserConnections DecodeSend(string from, string target, ReadOnlyMemory<byte> body)
+    {
+        var reader = new NodeReader(body);
+        return new(from, target, reader.ReadStrings(), reader.Rest);
     }
 
     static Replay CreateReplay(string? after, int messages) =>

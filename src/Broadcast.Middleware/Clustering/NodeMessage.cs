@@ -17,6 +17,12 @@ sealed record SendToConnection(string From, string Target, ReadOnlyMemory<byte> 
 /// <remarks>The bytes of the message are an encoded <see cref="ClusterMessage"/>.</remarks>
 sealed record SendToUser(string From, string Target, ReadOnlyMemory<byte> Message) : NodeMessage(0, From, Target);
 
+/// <summary>Sends a message with an ID to some connections of a user.</summary>
+/// <remarks>The bytes of the message are an encoded <see cref="ClusterMessage"/>.</remarks>
+sealed record SendToUserConnections(
+    string From, string Target, IReadOnlyCollection<string> Connections, ReadOnlyMemory<byte> Message)
+    : NodeMessage(0, From, Target);
+
 /// <summary>Closes a connection.</summary>
 sealed record CloseConnection(long Id, string From, string Target, WebSocketCloseStatus Status, string? Reason)
     : NodeMessage(Id, From, Target);

@@ -51,6 +51,13 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
 
     public string ReadString() => Encoding.UTF8.GetString(Take(ReadInt32()));
 
+    public string[] ReadStrings()
+    {
+        var texts = new string[ReadCount()];
+        for (var i = 0; i < texts.Length; i++) texts[i] = ReadString();
+        return texts;
+    }
+
     public string? ReadStringOrNull()
     {
         var size = ReadInt32();

@@ -35,6 +35,9 @@ sealed class NodeRequestHandler(
             case SendToUser send:
                 Deliver(send.Message, Recipients.User(send.Target));
                 break;
+            case SendToUserConnections send:
+                Deliver(send.Message, Recipients.User(send.Target), send.Connections);
+                break;
             default:
                 // Answer on another thread. A join may wait for the backplane, and the backplane waits for this method.
                 _ = BackgroundWork.Run(() => AnswerAsync(message));
@@ -42,12 +45,14 @@ sealed class NodeRequestHandler(
         }
     }
 
-    void Deliver(ReadOnlyMemory<byte> message, Recipients recipients)
+    void Deliver(
+        ReadOnlyMemory<byte> message, Recipients recipients, IReadOnlyCollection<string>? connectionIds = null)
     {
         var startTime = tracing.GetTime();
         var received = ClusterMessage.Decode(message);
         recipients = recipients.Except(received.Excluded);
-        if (received.Message.Id is { } id) router.SendToConnectionsOnce(id, received.Message, recipients, out _);
+        if (received.Message.Id is { } id)
+            router.SendToConnectionsOnce(id, received.Message, recipients, connectionIds, out _);
         else router.SendToConnections(received.Message, recipients);
         if (received.TraceParent is { } publisher && tracing.IsActive) tracing.Delivered(publisher, null, startTime);
     }

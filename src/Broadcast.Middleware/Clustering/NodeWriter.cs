@@ -50,6 +50,12 @@ readonly struct NodeWriter(int capacity)
         else Write(text);
     }
 
+    public void Write(IReadOnlyCollection<string> texts)
+    {
+        Write(texts.Count);
+        foreach (var text in texts) Write(text);
+    }
+
     /// <summary>Writes the last bytes of a message. The last bytes need no length.</summary>
     public void WriteRest(ReadOnlySpan<byte> bytes) => _bytes.Write(bytes);
 }

@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Clustering;
 /// Sends messages and requests to the connections of other nodes, and announces the connections of this node to the
 /// cluster. Each node has an inbox: a group of the cluster to which no other node subscribes. Internal groups of the
 /// cluster list the node of each connection and the connections of each user. The internal group of a user also
-/// contains the IDs of messages to this user.
+/// contains the IDs of messages to this user, and the connections that receive these messages.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="time">The time provider.</param>
@@ -118,39 +118,67 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         var nodes = members.Select(member => isUser ? Encoding.UTF8.GetString(member.Value.Span) : member.Name);
         NodeMessage request = isUser ? new SendToUser(Node, name, message) : new SendToConnection(Node, name, message);
         string[] others = [.. nodes.Where(node => node != Node).Distinct()];
-        var sends = Array.ConvertAll(
-            others, async node => await SendAsync(node, request, cancellationToken, isTransient));
-        try
-        {
-            await Task.WhenAll(sends);
-            return others.Length;
-        }
-        catch (BackplaneException exception) when (exception.DeliverLocally && !Array.TrueForAll(sends, IsForThisNode))
-        {
-            // The new exception does not ask for a local delivery. Otherwise, the result would say that only this node
-            // received the message.
-            throw new BackplaneException(
-                "Only some nodes with recipients received the message, because the cluster became unreachable. Try " +
-                "again later, if the recipients can handle a repeated message.",
-                exception);
-        }
-
-        static bool IsForThisNode(Task send) =>
-            send.Exception?.InnerException is BackplaneException { DeliverLocally: true };
+        return await SendAsync(others, _ => request, cancellationToken, isTransient);
     }
 
     /// <summary>
-    /// Returns true if a publish to a user with this message ID has reached all nodes: see
-    /// <see cref="StoreMessageIdAsync"/>.
+    /// Returns the connections that receive a message with an ID to a user. The first publish with this ID stores the
+    /// connections of the user in the cluster. Returns null if a publish with this ID is complete: see
+    /// <see cref="CompleteAsync"/>.
     /// </summary>
-    public ValueTask<bool> HasMessageIdAsync(string userId, string id, CancellationToken cancellationToken) =>
-        backplane.IsPublishedAsync(UserGroup(userId), id, cancellationToken);
+    /// <param name="userId">The user.</param>
+    /// <param name="id">The ID of the message.</param>
+    /// <param name="window">See <see cref="BroadcastOptions.MessageIdWindow"/>.</param>
+    /// <param name="localConnections">The IDs of the user's connections on this node.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public async ValueTask<ReservedConnections?> ReserveAsync(
+        string userId,
+        string id,
+        TimeSpan window,
+        IEnumerable<string> localConnections,
+        CancellationToken cancellationToken)
+    {
+        var group = UserGroup(userId);
+        var members = await backplane.GetMembersAsync(group, cancellationToken);
+        var connections = members
+            .Select(static member => (Node: Encoding.UTF8.GetString(member.Value.Span), Connection: member.Name))
+            .Where(member => member.Node != Node)
+            .Concat(localConnections.Select(connection => (Node, connection)));
+        var value = ReservedConnections.Encode(connections);
+        try
+        {
+            return await backplane.ReserveAsync(group, id, window, value, cancellationToken) is { } reserved
+                ? ReservedConnections.Decode(reserved)
+                : null;
+        }
+        catch (InvalidDataException exception)
+        {
+            throw new BackplaneException(exception.Message, exception);
+        }
+    }
+
+    /// <summary>Sends a message with an ID to the reserved connections of a user on other nodes.</summary>
+    /// <param name="userId">The user.</param>
+    /// <param name="connections">The reserved connections.</param>
+    /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
+    /// <param name="cancellationToken">Cancels the call. Other nodes may still receive the message.</param>
+    /// <returns>The number of nodes to which this node sent the message.</returns>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public Task<int> SendAsync(
+        string userId,
+        ReservedConnections connections,
+        ReadOnlyMemory<byte> message,
+        CancellationToken cancellationToken) => SendAsync(
+        [.. connections.Nodes.Keys.Where(node => node != Node)],
+        node => new SendToUserConnections(Node, userId, connections.On(node), message),
+        cancellationToken);
 
     /// <summary>
-    /// Stores the ID of a message to a user in the cluster. The caller must first send the message to all nodes.
-    /// Otherwise, a repeated publish would not reach the remaining nodes after a failure.
+    /// Stores in the cluster that all nodes have a message with this ID. The caller must first send the message to all
+    /// nodes. Otherwise, a repeated publish would not reach the remaining nodes after a failure.
     /// </summary>
-    public async ValueTask StoreMessageIdAsync(
+    public async ValueTask CompleteAsync(
         string userId, string id, TimeSpan window, CancellationToken cancellationToken)
     {
         // No node subscribes to this group, so no node receives the empty message.
@@ -293,6 +321,34 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         {
             _requests.TryRemove(request.Id, out _);
         }
+    }
+
+    /// <summary>Sends a message to each node, and returns the number of nodes.</summary>
+    async Task<int> SendAsync(
+        string[] nodes,
+        Func<string, NodeMessage> createMessage,
+        CancellationToken cancellationToken,
+        bool isTransient = false)
+    {
+        var sends = Array.ConvertAll(
+            nodes, async node => await SendAsync(node, createMessage(node), cancellationToken, isTransient));
+        try
+        {
+            await Task.WhenAll(sends);
+            return nodes.Length;
+        }
+        catch (BackplaneException exception) when (exception.DeliverLocally && !Array.TrueForAll(sends, IsForThisNode))
+        {
+            // The new exception does not ask for a local delivery. Otherwise, the result would say that only this node
+            // received the message.
+            throw new BackplaneException(
+                "Only some nodes with recipients received the message, because the cluster became unreachable. Try " +
+                "again later, if the recipients can handle a repeated message.",
+                exception);
+        }
+
+        static bool IsForThisNode(Task send) =>
+            send.Exception?.InnerException is BackplaneException { DeliverLocally: true };
     }
 
     async ValueTask SendAsync(

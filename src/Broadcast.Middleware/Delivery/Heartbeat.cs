@@ -27,15 +27,20 @@ sealed class Heartbeat : IDisposable
     TimeSpan _interval = MaxInterval;
     int _beat;
 
-    public Heartbeat(GroupDirectory groups, BroadcastOptions options, TimeProvider time)
+    /// <param name="groups">The groups of this node.</param>
+    /// <param name="revalidationInterval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
+    /// <param name="settings">The settings of endpoints without options of their own.</param>
+    /// <param name="time">The time provider.</param>
+    public Heartbeat(
+        GroupDirectory groups, TimeSpan revalidationInterval, EndpointSettings settings, TimeProvider time)
     {
         _groups = groups;
         _time = time;
         _started = time.GetTimestamp();
         _timer = BackgroundWork.CreateTimer(
             time, static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, _interval, _interval);
-        Shorten([options.RevalidationInterval]);
-        Adapt(new EndpointSettings(options));
+        Shorten([revalidationInterval]);
+        Adapt(settings);
     }
 
     /// <summary>The number of the newest beat.</summary>

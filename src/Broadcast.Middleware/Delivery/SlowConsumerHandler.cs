@@ -5,7 +5,8 @@ namespace Broadcast.Middleware.Delivery;
 /// <summary>
 /// Applies the <see cref="SlowConsumer"/> setting to a slow client. The setting of each group decides whether the
 /// client skips messages or the server closes the connection. If a group has no setting, the setting of the client's
-/// endpoint decides.
+/// endpoint decides. <see cref="LogReader.TryCatchUp"/> makes this decision. <see cref="ConnectionWriter"/> aborts a
+/// connection whose write makes no progress.
 /// </summary>
 static class SlowConsumerHandler
 {

@@ -70,7 +70,7 @@ sealed class BroadcastInstance : IDisposable
         _tracing = new BroadcastTracing(name, traceSource);
         Clock = new SequenceClock(() => _metrics.MeasuresLatency ? time.GetTimestamp() : 0);
         Groups = new GroupDirectory(Clock, new GroupRules(options), options.MaxEmptyGroups, time);
-        Heartbeat = new Heartbeat(Groups, options, time);
+        Heartbeat = new Heartbeat(Groups, options.RevalidationInterval, new EndpointSettings(options), time);
 
         var clusterGroups = backplane is null
             ? null
@@ -91,7 +91,8 @@ sealed class BroadcastInstance : IDisposable
         var local = new LocalRouter(Groups, Connections, registry, ids, options.MessageIdWindow, _metrics);
         Router = backplane is null
             ? local
-            : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics, _logger, _tracing);
+            : new ClusterRouter(
+                local, remote!, backplane, Groups, time, _metrics, _logger, () => _tracing.TraceParent);
         _validator = new MessageValidator(options.MaxBacklogBytes);
         var readers = new GroupReaders(
             pumps, _groupProvider, Groups, Clock, options.MaxBacklogBytes, _metrics, applicationStopping);

@@ -1,8 +1,9 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Assigns sequence numbers to the messages of one broadcast, across all of its logs. A connection in several groups
-/// uses the numbers to read messages in the order in which they were published.
+/// Assigns sequence numbers to the messages of one broadcast on this node, across all of its logs. A connection in
+/// several groups uses the numbers to read messages in the order in which they were published. In a cluster, the
+/// <see cref="IBackplane"/> numbers the messages of each group for all nodes.
 /// </summary>
 /// <param name="timestamp">
 /// Returns the publish time for each message, or 0 if no listener measures latency. Null for a clock without publish

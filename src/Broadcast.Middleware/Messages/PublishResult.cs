@@ -14,9 +14,10 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
 
     /// <summary>
     /// The number of other nodes to which the server sent the message. For a message to a user or a connection, the
-    /// value 0 means that the directory of the cluster lists no recipient on another node. Null for a message to groups
-    /// or to all connections, because such a message goes to every node with members. Without a cluster, the value is
-    /// null. If <see cref="IsLocalOnly"/> is true, the value is 0 for every message.
+    /// value 0 means that the directory of the cluster lists no recipient on another node. For a repeated message with
+    /// an ID to a user, the value counts the nodes of the first publish, even if a node has ended. Null for a message
+    /// to groups or to all connections, because such a message goes to every node with members. Without a cluster, the
+    /// value is null. If <see cref="IsLocalOnly"/> is true, the value is 0 for every message.
     /// </summary>
     public int? RemoteNodes { get; init; }
 

@@ -57,7 +57,7 @@ sealed class LocalRouter(
     {
         if (recipients.Kind is not (RecipientsKind.User or RecipientsKind.Connection))
             return PublishToGroupsOnce(id, message, recipients);
-        var result = SendToConnectionsOnce(id, message, recipients, out var entry);
+        var result = SendToConnectionsOnce(id, message, recipients, null, out var entry);
         if (!result.IsDuplicate) entry.Complete(null);
         return result;
     }
@@ -150,6 +150,16 @@ sealed class LocalRouter(
     /// <summary>True if the connection is on this node.</summary>
     public bool Has(string connectionId) => connections.Find(connectionId) is not null;
 
+    /// <summary>Returns the IDs of the user's connections on this node.</summary>
+    public IEnumerable<string> FindConnectionIds(Recipients recipients) =>
+        FindConnections(recipients).Select(static connection => connection.Id);
+
+    /// <summary>
+    /// Returns true if this node knows that all nodes have received a message with this ID to the same recipients.
+    /// </summary>
+    public bool IsPublished(Recipients recipients, string id) =>
+        ids.IsComplete(recipients.Kind, recipients.Name!, id);
+
     /// <summary>Sends a message to one connection or to the connections of a user, on this node.</summary>
     public PublishResult SendToConnections(Message message, Recipients recipients)
     {
@@ -163,13 +173,26 @@ sealed class LocalRouter(
     /// <param name="id">The ID.</param>
     /// <param name="message">The message.</param>
     /// <param name="recipients">The connection or the user.</param>
+    /// <param name="connectionIds">
+    /// The connections of the user that receive the message. Null for all connections of the user.
+    /// </param>
     /// <param name="entry">The entry of the ID. The caller completes the entry when all nodes have the message.</param>
     public PublishResult SendToConnectionsOnce(
-        string id, Message message, Recipients recipients, out PublishedIds.Entry entry)
+        string id,
+        Message message,
+        Recipients recipients,
+        IReadOnlyCollection<string>? connectionIds,
+        out PublishedIds.Entry entry)
     {
         // The registry can throw an exception. So claim the ID after the search. Otherwise, a repeated publish during
         // the search would be a duplicate of a publish that then fails.
         var found = FindConnections(recipients);
+        if (connectionIds is not null)
+        {
+            var allowed = connectionIds.ToHashSet(StringComparer.Ordinal);
+            found = Array.FindAll(found, connection => allowed.Contains(connection.Id));
+        }
+
         var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
         lock (_idGate)
         {

@@ -55,13 +55,16 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         }
     }
 
-    /// <summary>Returns true if an earlier publish has the same ID and the same recipients.</summary>
-    public bool Contains(RecipientsKind kind, string name, string id)
+    /// <summary>
+    /// Returns true if an earlier publish with the same ID and the same recipients is complete: see
+    /// <see cref="Entry.IsComplete"/>.
+    /// </summary>
+    public bool IsComplete(RecipientsKind kind, string name, string id)
     {
         lock (_gate)
         {
             return _entries is not null && _entries.TryGetValue(new(kind, name, id), out var claim)
-                && claim.Value.Entry.Expires > time.GetTimestamp();
+                && claim.Value.Entry.IsComplete && claim.Value.Entry.Expires > time.GetTimestamp();
         }
     }
 
@@ -101,6 +104,11 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         volatile bool _isComplete;
 
         public long Expires => expires;
+
+        /// <summary>
+        /// The value of <see cref="IBackplane.ReserveAsync"/>. Only <see cref="InMemoryCluster"/> uses this property.
+        /// </summary>
+        public byte[]? Value { get; set; }
 
         /// <summary>The position of the message. Null if the message has no position, or has no position yet.</summary>
         public Position? Position => _isComplete ? _position : null;

@@ -1,3 +1,4 @@
+using System.Text;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Publishing;
@@ -51,10 +52,10 @@ public sealed class MessageIdTests : RedisTest
     {
         var node = StartNode();
         Assert.False((await node.PublishOnceAsync(Group, "id", "lost")).IsDuplicate);
-        Assert.True(await node.Backplane.IsPublishedAsync(Group, "id", Token));
+        Assert.Null(await ReserveAsync(node));
         await using var connection = await Redis.ConnectAsync();
         Assert.True(await connection.GetDatabase().KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index, Keys.MessageId("id")]) == 4);
-        Assert.False(await node.Backplane.IsPublishedAsync(Group, "id", Token));
+        Assert.Equal("value", await ReserveAsync(node));
         Assert.False((await node.PublishOnceAsync(Group, "id", "again")).IsDuplicate);
     }
 
@@ -66,7 +67,7 @@ public sealed class MessageIdTests : RedisTest
         var (position, _) = await node.PublishOnceAsync(Group, "id", "once");
         await using var connection = await Redis.ConnectAsync();
         Assert.True(await connection.GetDatabase().KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index]) == 3);
-        Assert.True(await node.Backplane.IsPublishedAsync(Group, "id", Token));
+        Assert.Null(await ReserveAsync(node));
         Assert.Equal((position, true), await node.PublishOnceAsync(Group, "id", "again"));
     }
 
@@ -74,7 +75,7 @@ public sealed class MessageIdTests : RedisTest
     [InlineData(WhenUnreachable.Wait)]
     [InlineData(WhenUnreachable.Fail)]
     [InlineData(WhenUnreachable.Local)]
-    public async Task IsPublished_RedisIsDown_ThrowsBackplaneException(WhenUnreachable whenUnreachable)
+    public async Task Reserve_RedisIsDown_ThrowsBackplaneException(WhenUnreachable whenUnreachable)
     {
         var proxy = CreateProxy();
         var node = StartNode(proxy.Configuration, options =>
@@ -83,11 +84,22 @@ public sealed class MessageIdTests : RedisTest
             options.WhenUnreachable = whenUnreachable;
         });
         await TestNode.EventuallyAsync(
-            async () => await TestNode.TryAsync(() => node.Backplane.IsPublishedAsync(Group, "id", Token).AsTask()), "The node is connected.");
+            async () => await TestNode.TryAsync(() => ReserveAsync(node)), "The node is connected.");
         proxy.Close();
         await TestNode.EventuallyAsync(() => new(!node.Backplane.IsReachable), "The node has lost the connection.");
-        var error = await Assert.ThrowsAsync<BackplaneException>(() => node.Backplane.IsPublishedAsync(Group, "id", Token).AsTask());
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => ReserveAsync(node));
         Assert.Equal(whenUnreachable == WhenUnreachable.Local, error.DeliverLocally);
+    }
+
+    [Fact]
+    public async Task Reserve_NewId_WritesKeyThatExpires()
+    {
+        var node = StartNode();
+        await ReserveAsync(node);
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        Assert.Equal("value", await database.StringGetAsync(Keys.Reservation("id")));
+        Assert.InRange((await database.KeyTimeToLiveAsync(Keys.Reservation("id")))!.Value, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(3));
     }
 
     [Fact]
@@ -119,4 +131,9 @@ public sealed class MessageIdTests : RedisTest
         await node.WaitForMessagesAsync(Group, 150);
         Assert.Equal(Enumerable.Range(0, 200).Where(i => i % 4 != 1).Select(i => $"{i}"), node.GetReceivedTexts(Group));
     }
+
+    static async Task<string?> ReserveAsync(TestNode node) =>
+        await node.Backplane.ReserveAsync(Group, "id", TimeSpan.FromMinutes(3), "value"u8.ToArray(), Token) is { } reserved
+            ? Encoding.UTF8.GetString(reserved.Span)
+            : null;
 }

@@ -10,9 +10,11 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Tests.Publishing;
 
-/// <summary>Tests subscription filters in apps that share a Redis server.</summary>
+/// <summary>Tests subscription filters and retained values in apps that share a Redis server.</summary>
 public sealed class SubscriptionFilterTests : RedisTest
 {
+    static readonly HttpClient _http = new();
+
     [Fact]
     public async Task Publish_FromOtherNode_FiltersHistoryAndLiveMessages()
     {
@@ -42,10 +44,7 @@ public sealed class SubscriptionFilterTests : RedisTest
         using var raw = await ConnectAsync(node);
         using var structured = await ConnectAsync(node, "json.webpubsub.azure.v1");
         using var reliable = await ConnectAsync(node, "json.reliable.webpubsub.azure.v1");
-        using var http = new HttpClient();
-        using var request = new HttpRequestMessage(HttpMethod.Get, $"{node.Urls.Single()}{Group}?filter=digit=1") { Headers = { Accept = { new("text/event-stream") } } };
-        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Token).WaitAsync(TestNode.Patience, Token);
-        using var events = new StreamReader(await response.Content.ReadAsStreamAsync(Token));
+        using var events = await OpenEventsAsync(node, "filter=digit=1");
         Assert.Equal(["1", "11"], [await ReceiveAsync(raw), await ReceiveAsync(raw)]);
         Assert.Contains("\"connected\"", await ReceiveAsync(structured), StringComparison.Ordinal);
         Assert.Equal(["1", "11"], [await ReceiveDataAsync(structured), await ReceiveDataAsync(structured)]);
@@ -63,6 +62,50 @@ public sealed class SubscriptionFilterTests : RedisTest
         Assert.Equal(["21", "31"], [await ReceiveAsync(raw), await ReceiveAsync(raw)]);
         Assert.Equal(["21", "31"], [await ReceiveDataAsync(structured), await ReceiveDataAsync(structured)]);
         Assert.Equal(["21", "31"], [await ReceiveEventAsync(events), await ReceiveEventAsync(events)]);
+    }
+
+    /// <summary>The recovery runs on a node that has loaded the group from Redis.</summary>
+    [Fact]
+    public async Task Recover_RetainedValuesFromRedis_ReceivesMissedMessagesOrValues()
+    {
+        const string Positions = "positions.broadcast.v1";
+        await using var publisher = await StartAppAsync(retains: true, historyMessages: 2);
+        var broadcaster = publisher.Services.GetRequiredService<IBroadcaster>();
+        foreach (var text in new[] { "a1", "b1", "c1", "a2" })
+            await broadcaster.PublishAsync(Message.FromText(text) with { Key = text[..1] }, Recipients.Group(Group), Token);
+        var removal = Message.FromText("b removed") with { Key = "b", RemoveKey = true };
+        var epoch = (await broadcaster.PublishAsync(removal, Recipients.Group(Group), Token)).Position!.Value.ToString().Split('-')[0];
+        await using var node = await StartAppAsync(retains: true, historyMessages: 2);
+
+        // A new client receives the newest message of each key. The key b has no message.
+        using var joined = await ConnectAsync(node, Positions, "");
+        await ReceivesAsync(joined, $"joined {epoch}-2 {epoch}-5\n", $"{epoch}-3\nc1", $"{epoch}-4\na2");
+        // The history has the last two messages.
+        using var recovered = await ConnectAsync(node, Positions, $"after={epoch}-3");
+        await ReceivesAsync(recovered, $"recovered {epoch}-3 {epoch}-5\n", $"{epoch}-4\na2", $"{epoch}-5\nb removed");
+        using var missed = await ConnectAsync(node, Positions, $"after={epoch}-1");
+        await ReceivesAsync(missed, $"missed {epoch}-2 {epoch}-5\n", $"{epoch}-3\nc1", $"{epoch}-4\na2");
+        using var recoveredStream = await OpenEventsAsync(node, after: $"{epoch}-3");
+        foreach (var text in new[] { "a2", "b removed" }) Assert.Equal(text, await ReceiveEventAsync(recoveredStream));
+        using var missedStream = await OpenEventsAsync(node, after: $"{epoch}-1");
+        foreach (var text in new[] { "unknown", "c1", "a2" }) Assert.Equal(text, await ReceiveEventAsync(missedStream));
+
+        await broadcaster.PublishAsync(Message.FromText("a3") with { Key = "a" }, Recipients.Group(Group), Token);
+        foreach (var client in new[] { joined, recovered, missed }) await ReceivesAsync(client, $"{epoch}-6\na3");
+        foreach (var stream in new[] { recoveredStream, missedStream }) Assert.Equal("a3", await ReceiveEventAsync(stream));
+
+        static async Task ReceivesAsync(ClientWebSocket client, params string[] texts)
+        {
+            foreach (var text in texts) Assert.Equal(text, await ReceiveAsync(client));
+        }
+    }
+
+    static async Task<StreamReader> OpenEventsAsync(WebApplication node, string query = "", string? after = null)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"{node.Urls.Single()}{Group}?{query}") { Headers = { Accept = { new("text/event-stream") } } };
+        if (after is not null) request.Headers.Add("Last-Event-ID", after);
+        var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Token).WaitAsync(TestNode.Patience, Token);
+        return new(await response.Content.ReadAsStreamAsync(Token));
     }
 
     static async Task<ClientWebSocket> ConnectAsync(WebApplication node, string? subprotocol = null, string query = "filter=digit=1")
@@ -105,7 +148,7 @@ public sealed class SubscriptionFilterTests : RedisTest
         }
     }
 
-    async Task<WebApplication> StartAppAsync(bool retains = false)
+    async Task<WebApplication> StartAppAsync(bool retains = false, int historyMessages = 0)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
@@ -115,7 +158,7 @@ public sealed class SubscriptionFilterTests : RedisTest
             options.AllowClientFilters = true;
             options.DrainTimeout = TimeSpan.Zero;
             options.Groups[Group] = retains
-                ? new() { RetainLatestPerKey = true }
+                ? new() { RetainLatestPerKey = true, HistoryMessages = historyMessages }
                 : new() { HistoryMessages = 100, ReplayOnJoin = 100, HistoryAge = Timeout.InfiniteTimeSpan };
         }).AddRedis(Redis.Configuration, static options => (options.Prefix, options.PublishTimeout) = ("test", TimeSpan.FromSeconds(20)));
         var app = builder.Build();

@@ -32,8 +32,8 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await using var ann = await RawClient.OpenAsync(_app);
         await using var bob = await RawClient.OpenAsync(_app, "/other");
         _backplane.UnreachableGroup = "/ws";
-        await ann.SendAsync(ClientFrame.OfText("lost"));
-        await bob.SendAsync(ClientFrame.OfText("to others"));
+        await ann.SendAsync(ClientFrame.CreateText("lost"));
+        await bob.SendAsync(ClientFrame.CreateText("to others"));
 
         AssertUnreachable(await ann.ReadCloseAsync());
         Assert.Equal("to others", (await bob.ReadFrameAsync()).Text);
@@ -55,7 +55,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         {
             Assert.Equal(101, (await ann.HandshakeAsync()).Status);
             AssertUnreachable(await ann.ReadCloseAsync());
-            await ann.SendAsync(ClientFrame.OfClose(1013));
+            await ann.SendAsync(ClientFrame.CreateClose(1013));
             await ann.ReadEndAsync();
         }
 
@@ -70,7 +70,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await Eventually.True(() => _app.Registry.Count == 0);
         _backplane.UnreachableGroup = null;
         await using var bob = await RawClient.OpenAsync(_app);
-        await bob.SendAsync(ClientFrame.OfText("back"));
+        await bob.SendAsync(ClientFrame.CreateText("back"));
         Assert.Equal("back", (await bob.ReadFrameAsync()).Text);
     }
 

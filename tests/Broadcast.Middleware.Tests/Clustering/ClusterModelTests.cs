@@ -107,6 +107,9 @@ public sealed class ClusterModelTests
                 case < 80:
                     await PublishAsync();
                     break;
+                case < 86:
+                    await JoinOrLeaveAsClientAsync();
+                    break;
                 default:
                     Run();
                     break;
@@ -142,7 +145,7 @@ public sealed class ClusterModelTests
             var filter = ModelFilter.Choose(_random.Next(100));
             var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay, filter.Filter), user);
             member.Groups.Add(home);
-            (member.Filters[home], member.Filters[""]) = (filter, filter);
+            (member.AppFilters[home], member.AppFilters[""]) = (filter, filter);
             _members.Add(member);
             var replayed = after is { } known ? history.Skip((int)known.Offset) : RetainedOf(home);
             member.Expect(replayed.Where(message => member.Receives(home, message.Number, message.Excluded)).Select(static message => message.Number));
@@ -165,9 +168,10 @@ public sealed class ClusterModelTests
             var node = filter.Filter is { HasDelegate: true } ? member.Engine : AnyNode;
             var joined = await node.JoinAsync(member.Connection.Id, group, replay, filter.Filter, TestContext.Current.CancellationToken);
             Assert.Equal(member.Groups.Add(group), joined.Joined);
-            // For a member, the call replaces only the filter.
-            if (joined.Joined || filter.Filter is not null) member.Filters[group] = filter;
+            // For a member, the call replaces only the filter of the app.
+            if (joined.Joined || filter.Filter is not null) member.AppFilters[group] = filter;
             if (!joined.Joined) return;
+            member.ClientFilters.Remove(group);
             if (history.Count > 0) _epochs[group] = joined.Position!.Value.Epoch;
             if (after is null)
             {
@@ -183,6 +187,33 @@ public sealed class ClusterModelTests
             member.ExpectAgain(history.Skip((int)after.Value.Offset).Where(message => member.Receives(group, message.Number, message.Excluded)));
         }
 
+        /// <summary>The filter of the app stays when the client leaves. The client can add a filter of its own.</summary>
+        async Task JoinOrLeaveAsClientAsync()
+        {
+            if (_members.Count == 0) return;
+            var (member, group) = (Any(_members), Any(_groups));
+            if (member.Groups.Remove(group))
+            {
+                Assert.True(member.Connection.LeaveAsClient(group));
+                return;
+            }
+
+            var (history, retained) = (HistoryOf(group), RetainedOf(group));
+            if (retained.Count > 0) Run();
+            var filter = ModelFilter.Choose(_random.Next(100));
+            // A client cannot send a delegate.
+            if (filter.Filter is { HasDelegate: true }) filter = ModelFilter.None;
+            var joined = await member.Connection.JoinAsClientAsync(group, filter.Filter);
+            Assert.True(joined.Joined);
+            member.Groups.Add(group);
+            member.ClientFilters[group] = filter;
+            if (history.Count > 0) _epochs[group] = joined.Position!.Value.Epoch;
+            Assert.Equal(retained.Count > 0 ? history.IndexOf(retained[0]) : history.Count, joined.Position!.Value.Offset);
+            if (retained.Count == 0) return;
+            Run();
+            member.ExpectAgain(retained.Where(message => member.Receives(group, message.Number, message.Excluded)));
+        }
+
         Position? AfterOf(string group) =>
             group != ShortHistory && _random.Next(3) == 0 && _epochs.TryGetValue(group, out var epoch) ? new(epoch, _random.Next(HistoryOf(group).Count + 1)) : null;
 
@@ -191,6 +222,7 @@ public sealed class ClusterModelTests
             if (_members.Count == 0) return;
             var (member, group) = (Any(_members), Any(_groups));
             Assert.Equal(member.Groups.Remove(group), await AnyNode.LeaveAsync(member.Connection.Id, group, TestContext.Current.CancellationToken));
+            member.AppFilters.Remove(group);
         }
 
         void Disconnect()
@@ -259,7 +291,7 @@ public sealed class ClusterModelTests
                 };
                 var accepting = recipients.Kind switch
                 {
-                    RecipientsKind.Everyone => member.Filters[""].Accepts(number),
+                    RecipientsKind.Everyone => member.AppFilters[""].Accepts(number),
                     RecipientsKind.User or RecipientsKind.Connection => true,
                     _ => recipients.Names.Any(name => member.Receives(name, number, [])),
                 };
@@ -310,10 +342,14 @@ public sealed class ClusterModelTests
 
         public HashSet<string> Groups { get; } = [];
 
-        public Dictionary<string, ModelFilter> Filters { get; } = [];
+        public Dictionary<string, ModelFilter> AppFilters { get; } = [];
+
+        public Dictionary<string, ModelFilter> ClientFilters { get; } = [];
 
         public bool Receives(string group, int number, string[] excluded) =>
-            Groups.Contains(group) && Filters[group].Accepts(number) && !excluded.Contains(Connection.Id);
+            Groups.Contains(group) && !excluded.Contains(Connection.Id)
+            && AppFilters.GetValueOrDefault(group, ModelFilter.None).Accepts(number)
+            && ClientFilters.GetValueOrDefault(group, ModelFilter.None).Accepts(number);
 
         public void Expect(IEnumerable<int> numbers) => _expected.AddRange(numbers);
 

@@ -1,3 +1,5 @@
+using System.Net.WebSockets;
+using System.Text;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Testing;
 
@@ -82,6 +84,80 @@ public sealed class ClusterNodeTests : IDisposable
         Assert.True(_backplane.IsSubscribed("g"));
         ann.Connection.Leave("g");
         Assert.False(_backplane.IsSubscribed("g"));
+    }
+
+    /// <summary>
+    /// A client that has received the opening may expect every later message. So the opening must not precede the join
+    /// of the group of all connections.
+    /// </summary>
+    [Fact]
+    public async Task Opening_JoinOfGroupOfAllConnectionsWaits_FollowsJoin()
+    {
+        var (connection, sink, received, opening) = StartOpening();
+        (await _backplane.NextSubscriptionAsync()).Complete();
+        var everyone = await _backplane.NextSubscriptionAsync();
+        Assert.Equal("", everyone.Group);
+        Assert.True(connection.IsIn(Home));
+        await _broadcast.PublishTextAsync("to the home group", Recipients.Group(Home), Token);
+        _broadcast.RunUntilIdle();
+        Assert.Empty(received);
+
+        everyone.Complete();
+        Assert.True((await opening).Joined);
+        await _broadcast.PublishTextAsync("to all", Recipients.Everyone, Token);
+        _broadcast.RunUntilIdle();
+
+        Assert.Collection(
+            received,
+            text => Assert.Contains("\"connected\"", text),
+            text => Assert.Contains("to the home group", text),
+            text => Assert.Contains("to all", text));
+        Assert.Null(sink.Violation);
+    }
+
+    [Fact]
+    public async Task Opening_ConnectionClosedBeforeJoin_PrecedesEarlierMessagesAndCloseFrame()
+    {
+        var (connection, sink, received, opening) = StartOpening();
+        (await _backplane.NextSubscriptionAsync()).Complete();
+        var everyone = await _backplane.NextSubscriptionAsync();
+        await _broadcast.PublishTextAsync("to the home group", Recipients.Group(Home), Token);
+        await _broadcast.PublishTextAsync("to the connection", Recipients.Connection(connection.Id), Token);
+        _broadcast.RunUntilIdle();
+        Assert.Empty(received);
+
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, null);
+        await _broadcast.PublishTextAsync("late", Recipients.Connection(connection.Id), Token);
+        _broadcast.RunUntilIdle();
+
+        Assert.Equal(WebSocketCloseStatus.PolicyViolation, sink.Closed);
+        Assert.Collection(
+            received,
+            text => Assert.Contains("\"connected\"", text),
+            text => Assert.Contains("to the home group", text),
+            text => Assert.Contains("to the connection", text),
+            text => Assert.Contains("\"disconnected\"", text));
+        everyone.Complete();
+        await opening;
+        _broadcast.RunUntilIdle();
+        Assert.Null(sink.Violation);
+    }
+
+    [Fact]
+    public async Task Opening_JoinOfGroupOfAllConnectionsFails_WaitsForCloseRequest()
+    {
+        var (connection, sink, received, opening) = StartOpening();
+        (await _backplane.NextSubscriptionAsync()).Complete();
+        (await _backplane.NextSubscriptionAsync()).Answer.SetException(new BackplaneException("Unreachable."));
+        await Assert.ThrowsAsync<BackplaneException>(() => opening);
+        _broadcast.RunUntilIdle();
+        Assert.Empty(received);
+
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, null);
+        _broadcast.RunUntilIdle();
+
+        Assert.Equal(WebSocketCloseStatus.PolicyViolation, sink.Closed);
+        Assert.Null(sink.Violation);
     }
 
     [Fact]
@@ -697,6 +773,18 @@ public sealed class ClusterNodeTests : IDisposable
         Assert.Empty(_backplane.Subscribed);
         Assert.Empty(_backplane.Members);
         Assert.Equal((0, 0), (_broadcast.Groups.Count, _broadcast.Connections.Count));
+    }
+
+    /// <summary>Opens a connection of a structured client. The test must complete the subscriptions.</summary>
+    (Connection Connection, ManualSink Sink, List<string> Received, Task<JoinResult> Opening) StartOpening()
+    {
+        var received = new List<string>();
+        var sink = new ManualSink(frames => Assert.Null(
+            FrameParser.Read(frames.Span, (_, payload) => received.Add(Encoding.UTF8.GetString(payload)))));
+        var connection = _broadcast.Admit(_broadcast.Pumps[0], Home, protocol: ReliableReceiver.Protocol);
+        connection.Writer.Open(sink);
+        _backplane.DefersSubscriptions = true;
+        return (connection, sink, received, _broadcast.AttachAsync(connection).AsTask());
     }
 
     ValueTask<PublishResult> PublishAsync(string group, int number) =>

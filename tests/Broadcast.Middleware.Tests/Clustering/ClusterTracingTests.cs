@@ -48,7 +48,7 @@ public sealed class ClusterTracingTests
         await using var two = await StartAsync(recorder);
         await using var ann = await RawClient.OpenAsync(one);
         await using var bob = await RawClient.OpenAsync(two);
-        await ann.SendAsync(ClientFrame.OfText("hello"));
+        await ann.SendAsync(ClientFrame.CreateText("hello"));
 
         var message = Assert.Single(await recorder.WaitForAsync(1, "process"));
         Assert.All(await recorder.WaitForAsync(2, "deliver"), span => Assert.Equal((message.TraceId, message.SpanId), (span.TraceId, span.ParentSpanId)));

@@ -40,6 +40,9 @@ sealed class ManualBackplane : IBackplane
     /// <summary>A callback that runs before <see cref="SetMember"/> takes the lock.</summary>
     public Action? OnSettingMember { get; set; }
 
+    /// <summary>The result of <see cref="ReserveAsync"/>. Null to return the value of each call.</summary>
+    public byte[]? Reserved { get; set; }
+
     /// <summary>The number of calls of <see cref="GetMembersAsync"/>.</summary>
     public int MemberQueries;
 
@@ -86,10 +89,11 @@ sealed class ManualBackplane : IBackplane
         string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken) =>
         (await PublishAsync(group, message, history, key, cancellationToken), false);
 
-    public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+    public ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> value, CancellationToken cancellationToken)
     {
-        ThrowIfFailing(nameof(IsPublishedAsync));
-        return default;
+        ThrowIfFailing(nameof(ReserveAsync));
+        return new(Reserved ?? value);
     }
 
     public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)

@@ -61,12 +61,19 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         return result;
     }
 
-    public async ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken)
+    public async ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> value, CancellationToken cancellationToken)
     {
-        if (mistake == BackplaneMistake.HidesPublishedIds) return false;
-        if (mistake == BackplaneMistake.ClaimsQueriedIds) return (await inner.PublishOnceAsync(MapName(group), id, TimeSpan.FromMinutes(1), default, null, null, cancellationToken)).IsDuplicate;
+        if (mistake == BackplaneMistake.ForgetsReservations) return value.ToArray();
+        if (mistake == BackplaneMistake.TrimsReservedIds) id = id.Trim();
+        if (mistake == BackplaneMistake.SharesReservedIds) group = "/all";
+        if (mistake == BackplaneMistake.KeepsReservationsTooLong) window = TimeSpan.FromDays(1);
         if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
-        return await inner.IsPublishedAsync(MapName(group), mistake == BackplaneMistake.TrimsQueriedIds ? id.Trim() : id, cancellationToken);
+        var reserved = await inner.ReserveAsync(MapName(group), id, window, value, cancellationToken);
+        if (mistake == BackplaneMistake.HidesPublishedIds) return reserved ?? value;
+        if (reserved is null) return null;
+        if (mistake == BackplaneMistake.PublishesReservedIds) await inner.PublishOnceAsync(MapName(group), id, window, default, null, null, cancellationToken);
+        return mistake == BackplaneMistake.ReturnsOwnValue ? value.ToArray() : mistake == BackplaneMistake.KeepsValueBuffer ? value : reserved;
     }
 
     public async ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)

@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using System.Security.Claims;
+using System.Text;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
@@ -30,7 +31,7 @@ public sealed class NodeCodecTests
 
         var bytes = AuthenticationCodec.Encode(extension);
 
-        Assert.DoesNotContain("secret", System.Text.Encoding.UTF8.GetString(bytes), StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", Encoding.UTF8.GetString(bytes), StringComparison.Ordinal);
         Assert.Equal("service", ((ClaimsIdentity)AuthenticationCodec.Decode("c", null, bytes).User.Identity!).Actor!.FindFirst("sub")!.Value);
         Assert.Equal("secret token", identity.BootstrapContext);
         Assert.Equal("secret token of the actor", actor.BootstrapContext);
@@ -51,6 +52,18 @@ public sealed class NodeCodecTests
         }
     }
 
+    [Fact]
+    public void ReservedConnections_EncodeAndDecode_GroupsConnectionsByNode()
+    {
+        var read = ReservedConnections.Decode(ReservedConnections.Encode([("n1", "a"), ("n2", "b"), ("n1", "c"), ("n1", "a"), ("", "")]));
+        Assert.Equal(["", "n1", "n2"], read.Nodes.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(["a", "c"], read.On("n1"));
+        Assert.Equal(["b"], read.On("n2"));
+        Assert.Equal([""], read.On(""));
+        Assert.Empty(read.On("n3"));
+        Assert.Empty(ReservedConnections.Decode(ReservedConnections.Encode([])).Nodes);
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
@@ -62,13 +75,14 @@ public sealed class NodeCodecTests
         {
             Try(Damage(random, AnyMessage(random).Encode().ToArray()));
             Try(Damage(random, NodeCodec.Encode(AnyRequest(random)).ToArray()));
+            Try(Damage(random, ReservedConnections.Encode(AnyTexts(random).Zip(AnyTexts(random))).ToArray()));
         }
 
         Assert.True(read > 100 && refused > 100, $"The decoder read {read} messages and rejected {refused} messages.");
 
         void Try(byte[] bytes)
         {
-            foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeCodec.Decode(bytes)])
+            foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeCodec.Decode(bytes), () => ReservedConnections.Decode(bytes)])
             {
                 var before = GC.GetAllocatedBytesForCurrentThread();
                 try
@@ -166,7 +180,7 @@ public sealed class NodeCodecTests
             2 => Replay.Last(random.Next()),
             _ => Replay.After(AnyPosition(random)),
         };
-        return random.Next(9) switch
+        return random.Next(10) switch
         {
             0 => new SendToConnection(from, target, body),
             1 => new SendToUser(from, target, body),
@@ -176,6 +190,7 @@ public sealed class NodeCodecTests
             5 => new SetGroupState(id, from, target, group, body),
             6 => new ExtendAuthentication(id, from, target, AnyExtension(random, target)),
             7 => new EndAuthentication(id, from, target),
+            8 => new SendToUserConnections(from, target, AnyTexts(random), body),
             _ => new NodeAnswer(
                 id, from, target, random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null,
                 random.Next(2) == 0 ? null : AnyPosition(random), AnyText(random), random.Next(2) == 0),
@@ -196,8 +211,9 @@ public sealed class NodeCodecTests
     {
         SendToConnection send => send.Message,
         SendToUser send => send.Message,
+        SendToUserConnections send => Encoding.UTF8.GetBytes($"{string.Join('\n', send.Connections)}\n{Convert.ToHexString(send.Message.Span)}"),
         SetGroupState set => set.State,
-        ExtendAuthentication extend => System.Text.Encoding.UTF8.GetBytes(TextOf(extend.Extension.User)),
+        ExtendAuthentication extend => Encoding.UTF8.GetBytes(TextOf(extend.Extension.User)),
         _ => default,
     };
 
@@ -205,10 +221,13 @@ public sealed class NodeCodecTests
     {
         SendToConnection send => send with { Message = default },
         SendToUser send => send with { Message = default },
+        SendToUserConnections send => send with { Connections = [], Message = default },
         SetGroupState set => set with { State = default },
         ExtendAuthentication extend => extend with { Extension = extend.Extension with { User = null! } },
         _ => message,
     };
+
+    static string[] AnyTexts(Random random) => [.. Enumerable.Range(0, random.Next(4)).Select(_ => AnyText(random) ?? "")];
 
     static Position AnyPosition(Random random) => new((ulong)random.NextInt64(long.MinValue, long.MaxValue), random.NextInt64());
 

@@ -84,7 +84,7 @@ public sealed class TwoNodesFeatureTests
         await using var two = await StartAsync();
         await using var ann = await RawClient.OpenAsync(one);
         await using var bob = await EventClient.OpenAsync(two);
-        await ann.SendAsync(ClientFrame.OfText("1"), ClientFrame.OfText("2"));
+        await ann.SendAsync(ClientFrame.CreateText("1"), ClientFrame.CreateText("2"));
 
         foreach (var expected in (string[])["1", "2"])
         {

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text;
+using Broadcast.Middleware.Tests.Clustering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
@@ -46,7 +47,7 @@ public sealed class MessageIdTests
             results.Enqueue(context.Result.IsDuplicate);
         }));
         await using var ann = await RawClient.OpenAsync(app);
-        await ann.SendAsync(ClientFrame.OfText("1a"), ClientFrame.OfText("1b"), ClientFrame.OfText("2"));
+        await ann.SendAsync(ClientFrame.CreateText("1a"), ClientFrame.CreateText("1b"), ClientFrame.CreateText("2"));
         Assert.Equal("1a", (await ann.ReadFrameAsync()).Text);
         Assert.Equal("2", (await ann.ReadFrameAsync()).Text);
         await Eventually.True(() => results.Count == 3);
@@ -59,7 +60,7 @@ public sealed class MessageIdTests
         await using var app = await BroadcastApp.StartAsync(map: web => web.MapBroadcast("/ws").Use(async (context, _) =>
             await context.ReplyAsync(context.Message with { Id = context.Text![..1] }, Token)));
         await using var ann = await RawClient.OpenAsync(app);
-        await ann.SendAsync(ClientFrame.OfText("1a"), ClientFrame.OfText("1b"), ClientFrame.OfText("2"));
+        await ann.SendAsync(ClientFrame.CreateText("1a"), ClientFrame.CreateText("1b"), ClientFrame.CreateText("2"));
         Assert.Equal("1a", (await ann.ReadFrameAsync()).Text);
         Assert.Equal("2", (await ann.ReadFrameAsync()).Text);
     }
@@ -458,6 +459,161 @@ public sealed class MessageIdTests
         ValueTask<PublishResult> PublishAsync(BroadcastApp node) => node.Broadcaster.PublishAsync(WithId("id", "once"), Recipients.User("ann"), Token);
     }
 
+    /// <summary>
+    /// The first publish reaches one of two nodes. The device on this node then moves to the other node, or to a new node.
+    /// </summary>
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public async Task FourNodes_DeviceWithMessageMovesAfterPartialFailure_RetryReachesNoDeviceTwice(bool movesToNewNode, bool isRetryOnItsNode)
+    {
+        FaultyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FaultyBackplane(backplane));
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        await using var four = await StartNodeAsync();
+        await using var missed = await RawClient.OpenAsync(three, TestUsers.As("ann"));
+        var left = await FindInboxesAsync("ann", three);
+        await using (var device = await RawClient.OpenAsync(two, TestUsers.As("ann")))
+        {
+            await FindInboxesAsync("ann", two, three);
+            flaky!.UnreachableGroup = left[0];
+            await Assert.ThrowsAsync<BackplaneException>(async () => await PublishAsync(one));
+            Assert.Equal("once", (await device.ReadFrameAsync()).Text);
+            await device.LeaveAsync();
+        }
+
+        var newNode = movesToNewNode ? four : three;
+        await using var moved = await RawClient.OpenAsync(newNode, TestUsers.As("ann"));
+        await FindInboxesAsync("ann", three, newNode);
+        flaky.UnreachableGroup = null;
+        var expected = isRetryOnItsNode && !movesToNewNode ? new PublishResult(null, 1) { RemoteNodes = 1 } : new(null, 0) { RemoteNodes = 2 };
+        Assert.Equal(expected, await PublishAsync(isRetryOnItsNode ? newNode : one));
+        foreach (var node in (BroadcastApp[])[one, two, three, four]) Assert.True((await PublishAsync(node)).IsDuplicate);
+        await two.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        foreach (var text in (string[])["once", "end"]) Assert.Equal(text, (await missed.ReadFrameAsync()).Text);
+        Assert.Equal("end", (await moved.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(BroadcastApp node) => node.Broadcaster.PublishAsync(WithId("id", "once"), Recipients.User("ann"), Token);
+    }
+
+    /// <summary>The node of the publisher crashes after it has stored the connections of the user and sent one of two messages.</summary>
+    [Fact]
+    public async Task ThreeNodes_PublisherCrashesDuringPublish_RetryReachesRemainingConnection()
+    {
+        FaultyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FaultyBackplane(backplane));
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        await using var lost = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await using var remaining = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        flaky!.UnreachableGroup = (await FindInboxesAsync("ann", one, two))[1];
+        await Assert.ThrowsAsync<BackplaneException>(async () => await PublishAsync(one));
+        Assert.Equal("once", (await lost.ReadFrameAsync()).Text);
+        flaky.Lose();
+        // The device of the lost node connects to another node.
+        await using var moved = await RawClient.OpenAsync(three, TestUsers.As("ann"));
+        await FindInboxesAsync("ann", two, three);
+
+        Assert.Equal(2, (await PublishAsync(three)).RemoteNodes);
+        foreach (var node in (BroadcastApp[])[two, three]) Assert.True((await PublishAsync(node)).IsDuplicate);
+        await three.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        foreach (var text in (string[])["once", "end"]) Assert.Equal(text, (await remaining.ReadFrameAsync()).Text);
+        Assert.Equal("end", (await moved.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(BroadcastApp node) => node.Broadcaster.PublishAsync(WithId("id", "once"), Recipients.User("ann"), Token);
+    }
+
+    /// <summary>A device moves between the nodes, and each node publishes each message.</summary>
+    [Fact]
+    public async Task ThreeNodes_ConcurrentPublishesWhileDeviceMoves_ReachEachDeviceOnce()
+    {
+        const int Ids = 60;
+        await using var one = await StartNodeAsync();
+        await using var two = await StartNodeAsync();
+        await using var three = await StartNodeAsync();
+        BroadcastApp[] nodes = [one, two, three];
+        await using var local = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await using var remote = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        var first = await OpenDeviceAsync(three);
+        await FindInboxesAsync("ann", one, two, three);
+        var moving = Task.Run(() => MoveAsync(first), Token);
+        for (var i = 0; i < Ids; i++)
+        {
+            var text = $"{i}";
+            var publishes = nodes.Concat(nodes).Select(node => Task.Run(() => PublishAsync(node, text).AsTask(), Token));
+            Assert.Contains(await Task.WhenAll(publishes), static result => !result.IsDuplicate);
+            foreach (var node in nodes) Assert.True((await PublishAsync(node, text)).IsDuplicate);
+        }
+
+        // The device can miss a message while it moves. So repeat the last message.
+        await Contracts.Listener.EventuallyAsync(
+            async () =>
+            {
+                await three.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+                return moving.IsCompleted;
+            },
+            Eventually.Patience, "The device receives the last message.");
+        var received = await moving;
+        Assert.NotEmpty(received);
+        Assert.Equal(received.Distinct(), received);
+        foreach (var client in (RawClient[])[local, remote])
+        {
+            for (var i = 0; i < Ids; i++) Assert.Equal($"{i}", (await client.ReadFrameAsync()).Text);
+            Assert.Equal("end", (await client.ReadFrameAsync()).Text);
+        }
+
+        static ValueTask<PublishResult> PublishAsync(BroadcastApp node, string text) => node.Broadcaster.PublishAsync(WithId(text, text), Recipients.User("ann"), Token);
+
+        static async Task<RawClient> OpenDeviceAsync(BroadcastApp node)
+        {
+            var device = await RawClient.ConnectAsync(node);
+            Assert.Equal(101, (await device.HandshakeAsync("/ws", TestUsers.As("ann"))).Status);
+            return device;
+        }
+
+        // Moves to the next node after each message, until the last message arrives. Returns the earlier messages.
+        async Task<List<string>> MoveAsync(RawClient device)
+        {
+            var texts = new List<string>();
+            for (var i = 0; !texts.Contains("end"); i++)
+            {
+                await using (device)
+                {
+                    texts.Add((await device.ReadFrameAsync()).Text);
+                    await device.SendAsync(ClientFrame.CreateClose(1000));
+                    while (await device.ReadFrameAsync() is { CloseCode: null } frame) texts.Add(frame.Text);
+                }
+
+                device = await OpenDeviceAsync(nodes[i % nodes.Length]);
+            }
+
+            await device.DisposeAsync();
+            return [.. texts.Where(static text => text != "end")];
+        }
+    }
+
+    [Fact]
+    public async Task Publish_StoredConnectionsAreInvalid_ThrowsBackplaneExceptionAndReachesNoDevice()
+    {
+        var backplane = new ManualBackplane { Reserved = [9] };
+        using var broadcast = new TestEngine(backplane: backplane);
+        var ann = await Tests.Support.Listener.ConnectAsync(broadcast, user: "ann");
+        var message = new Message(BitConverter.GetBytes(1), MessageType.Binary) { Id = "id" };
+
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => broadcast.PublishAsync(message, Recipients.User("ann"), Token).AsTask());
+
+        Assert.Contains("Run the same package version on all nodes.", error.Message, StringComparison.Ordinal);
+        broadcast.RunUntilIdle();
+        ann.AssertGot();
+        backplane.Reserved = null;
+        Assert.Equal(1, (await broadcast.PublishAsync(message, Recipients.User("ann"), Token)).LocalRecipients);
+        broadcast.RunUntilIdle();
+        ann.AssertGot(1);
+    }
+
     [Fact]
     public async Task OneNode_ClusterIsUnreachable_PublishToUserReachesDeviceOnlyAfterRetry()
     {
@@ -536,21 +692,22 @@ public sealed class MessageIdTests
         options: options => options.MessageIdWindow = window ?? options.MessageIdWindow);
 
     /// <summary>
-    /// Waits until the cluster lists a connection of the user on each of these nodes and on no other node. Returns the
+    /// Waits until the cluster lists the connections of the user on each of these nodes and on no other node. Returns the
     /// inboxes of the nodes.
     /// </summary>
     async Task<string[]> FindInboxesAsync(string user, params BroadcastApp[] nodes)
     {
-        var expected = nodes.Select(node => node.Registry.GetUserConnections(user).Single().Id).ToArray();
+        var connections = nodes.Distinct().Select(node => node.Registry.GetUserConnections(user).Select(static connection => connection.Id).ToArray()).ToArray();
+        Assert.DoesNotContain(connections, static ids => ids.Length == 0);
         IReadOnlyList<BackplaneMember> members = [];
         await Contracts.Listener.EventuallyAsync(
             async () =>
             {
                 members = await _cluster.CreateNode().GetMembersAsync($"\u0001user:{user}", Token);
-                return members.Select(static member => member.Name).Order().SequenceEqual(expected.Order());
+                return members.Select(static member => member.Name).Order().SequenceEqual(connections.SelectMany(static ids => ids).Order());
             },
             Eventually.Patience, "The cluster lists these connections.");
-        return [.. expected.Select(id => "\u0001node:" + Encoding.UTF8.GetString(members.Single(member => member.Name == id).Value.Span))];
+        return [.. connections.Select(ids => "\u0001node:" + Encoding.UTF8.GetString(members.Single(member => member.Name == ids[0]).Value.Span))];
     }
 
     /// <summary>
