@@ -172,12 +172,17 @@ sealed class ConnectionManager : IDisposable
                 "Pass the subscription filter to JoinAsync instead.");
         }
 
+        // The opening tells the client that the connection receives messages. So send the opening after both joins. If
+        // a connect filter has added the connection to its home group, the writer may already have sent the opening.
+        connection.Writer.HoldOpening();
         var joined = isInHomeGroup
             ? new JoinResult(true, null, null)
             : await connection.JoinAsync(connection.HomeGroup, replay, filter, clientGone);
+        // Without a join, the server closes the connection. The close request also ends the hold.
         if (!joined.Joined) return joined;
         await connection.JoinAsync(GroupName.Everyone, default, filter, clientGone);
         connection.OnOpened();
+        connection.Writer.ReleaseOpening();
         return joined;
     }
 

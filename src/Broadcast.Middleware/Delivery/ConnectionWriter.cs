@@ -101,6 +101,20 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     }
 
     /// <summary>
+    /// Holds the opening and the messages after the opening, until <see cref="ReleaseOpening"/> or a close request.
+    /// Call this method before the connection joins its first groups. Otherwise, a client could receive the opening of
+    /// one group, and then miss a message to a group that the connection has not joined yet.
+    /// </summary>
+    public void HoldOpening() => _reader.HoldsOpening = true;
+
+    /// <summary>Sends the opening and the messages since <see cref="HoldOpening"/>.</summary>
+    public void ReleaseOpening()
+    {
+        _reader.HoldsOpening = false;
+        Post();
+    }
+
+    /// <summary>
     /// Sends every message that was published before the call, and then a close frame. Only the first request has an
     /// effect.
     /// </summary>

@@ -132,7 +132,8 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void DeliversLocally(string problem);
 
     [LoggerMessage(27, LogLevel.Warning,
-        "The cluster is reachable again. Other nodes did not receive {Count} messages of this node.")]
+        "The cluster is reachable again. During the outage, this node delivered {Count} messages only to its own " +
+        "connections.")]
     public partial void DeliversToAllNodes(long count);
 
     [LoggerMessage(28, LogLevel.Warning,

@@ -19,7 +19,7 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
         && request.GetTypedHeaders().Accept.Any(static accepted =>
             accepted.MediaType.Equals(MediaType, StringComparison.OrdinalIgnoreCase) && accepted.Quality is not 0);
 
-    /// <summary>Returns true if the last event that the client received told the client not to reconnect.</summary>
+    /// <summary>Returns true if the last event that the client received asks the client not to reconnect.</summary>
     public static bool IsFinished(HttpRequest request) => GetLastEventId(request) == EventStreamEncoder.FinalId;
 
     public async Task ServeAsync(HttpContext context, Connection connection)

@@ -357,8 +357,11 @@ sealed class Cursor
     /// <summary>See <see cref="CursorOptions.NeedsOpening"/>.</summary>
     public bool NeedsOpening => _options is { NeedsOpening: true };
 
-    /// <summary>Returns the bytes to send before the first message. Later calls return empty memory.</summary>
-    public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
+    /// <summary>See <see cref="CursorOptions.HasOpening"/>.</summary>
+    public bool HasOpening => _options is { HasOpening: true };
+
+    /// <summary>Returns the bytes to send before the first message, if <see cref="HasOpening"/> is true.</summary>
+    public ReadOnlyMemory<byte> TakeOpening() => _options!.TakeOpening();
 
     /// <summary>
     /// Returns the position of the cursor in the format of the client. Returns empty memory if the client already has

@@ -53,7 +53,7 @@ sealed class CursorFilter(SubscriptionFilter filter)
     /// </exception>
     public FilterVerdicts? GetVerdicts(Block block, int from, ref int to)
     {
-        // In a block with other metadata, some entries may exclude the member. The delegate does not see these entries.
+        // In a block with metadata, some entries may exclude the member. The delegate must not receive these entries.
         if (block.IsCompacted || (filter.HasDelegate && block.HasMetadata)) return null;
         // The first offset identifies a block of the log, because no two blocks with entries have the same first
         // offset. A retained block can have the first offset of a block of the log, so negate the offset. A cursor

@@ -43,13 +43,15 @@ sealed class CursorOptions
     /// </summary>
     public bool KeepsOpeningAfterLeave { get; set; }
 
-    /// <summary>True if the reader must keep the cursor after a leave, until it has taken the opening.</summary>
-    public bool NeedsOpening => KeepsOpeningAfterLeave && !_isOpeningTaken && !Opening.IsEmpty;
+    /// <summary>True if the reader has not taken <see cref="Opening"/> yet.</summary>
+    public bool HasOpening => !_isOpeningTaken && !Opening.IsEmpty;
 
-    /// <summary>Returns <see cref="Opening"/> for the first call, and empty memory for later calls.</summary>
+    /// <summary>True if the reader must keep the cursor after a leave, until it has taken the opening.</summary>
+    public bool NeedsOpening => KeepsOpeningAfterLeave && HasOpening;
+
+    /// <summary>Returns <see cref="Opening"/>. Call this method only once.</summary>
     public ReadOnlyMemory<byte> TakeOpening()
     {
-        if (_isOpeningTaken) return default;
         _isOpeningTaken = true;
         return Opening;
     }

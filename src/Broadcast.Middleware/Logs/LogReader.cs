@@ -2,7 +2,8 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the
-/// thread of the subscriber uses this class, except for <see cref="Add"/> and <see cref="NewestSequence"/>.
+/// thread of the subscriber uses this class, except for <see cref="Add"/>, <see cref="HoldsOpening"/> and
+/// <see cref="NewestSequence"/>.
 /// </summary>
 sealed class LogReader
 {
@@ -24,6 +25,7 @@ sealed class LogReader
     int _activeCount;
     Cursor? _privateLog;
     NewCursor? _newCursors;
+    volatile bool _holdsOpening;
     (long Id, long Sequence)[]? _takenCopies;
     int _nextCopy;
 
@@ -53,6 +55,16 @@ sealed class LogReader
 
     /// <summary>True after <see cref="Close"/>.</summary>
     public bool IsClosed { get; private set; }
+
+    /// <summary>
+    /// True if the reader returns neither an opening nor the messages after an opening. A last sequence number ends the
+    /// hold. Any thread may change this property.
+    /// </summary>
+    public bool HoldsOpening
+    {
+        get => _holdsOpening;
+        set => _holdsOpening = value;
+    }
 
     /// <summary>True if the setting of this reader takes precedence over the settings of the logs.</summary>
     public bool PrefersOwnSetting { get; init; }
@@ -279,9 +291,11 @@ sealed class LogReader
             for (var i = _activeCount - 1; i >= 0; i--)
             {
                 var cursor = _cursors[i];
-                if (cursor.TakeOpening() is { IsEmpty: false } opening)
+                if (cursor.HasOpening)
                 {
-                    run = new EntryRun(opening, 0, 0);
+                    // A close request ends the hold, so that the client receives all messages before the close frame.
+                    if (HoldsOpening && lastSequence == long.MaxValue) return false;
+                    run = new EntryRun(cursor.TakeOpening(), 0, 0);
                     return true;
                 }
 

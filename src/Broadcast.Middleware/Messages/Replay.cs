@@ -32,9 +32,9 @@ public readonly struct Replay : IEquatable<Replay>
     }
 
     /// <summary>
-    /// Selects every message after a position. If the group no longer has all of these messages, or if the position
-    /// belongs to another group or epoch, the connection receives the same history and retained values as a new member.
-    /// <see cref="JoinResult.Recovered"/> is then false.
+    /// Selects every message after a position. The recovery fails if the group no longer has all of these messages, or
+    /// if the position belongs to another group or epoch. <see cref="JoinResult.Recovered"/> is then false, and the
+    /// connection receives the same history and retained values as a new member.
     /// </summary>
     /// <param name="position">The position of the last message that the client has.</param>
     public static Replay After(Position position) => new(null, position);

@@ -124,7 +124,7 @@ public sealed class ConnectingClientTests
     static async Task EndsAsync(BroadcastApp app, Meters meters, BlockingFilter filter, RawClient client, string reason)
     {
         Assert.Equal(1008, (await client.ReadCloseAsync()).CloseCode);
-        await client.SendAsync(ClientFrame.OfClose(1008));
+        await client.SendAsync(ClientFrame.CreateClose(1008));
         filter.Release();
         await client.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 0);

@@ -38,7 +38,7 @@ public sealed class ConnectionPropertiesTests
             // Without a handover, the request stays open, so the test simulates the reuse. After a handover, the server
             // itself has reused the request.
             if (TestPass.RequestsStayOpen) Recycle(request!);
-            await client.SendAsync(ClientFrame.OfText("x"));
+            await client.SendAsync(ClientFrame.CreateText("x"));
             Assert.Equal("x", (await client.ReadFrameAsync()).Text);
             await client.LeaveAsync();
         }

@@ -243,7 +243,7 @@ public sealed class DisconnectedSessionTests
         switch (closing)
         {
             case "a close frame with a code":
-                await client.Transport.SendAsync(ClientFrame.OfClose(1001));
+                await client.Transport.SendAsync(ClientFrame.CreateClose(1001));
                 status = WebSocketCloseStatus.EndpointUnavailable;
                 break;
             case "a close by the app":

@@ -108,7 +108,7 @@ public sealed class DrainPendingRequestTests
         // a request between these two steps.
         Assert.True(connection.ReceiveGate.TryStopHandling());
         await JsonClient.SendTextAsync(client, Pay(1));
-        await client.SendAsync(ClientFrame.OfClose(1000));
+        await client.SendAsync(ClientFrame.CreateClose(1000));
 
         Assert.Equal(1000, (await client.ReadCloseAsync()).CloseCode);
         Assert.Equal(0, _authorizer.Requests);

@@ -28,7 +28,7 @@ public sealed class EarlyDrainTests
 
         Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
         release.SetResult();
-        await client.SendAsync(ClientFrame.OfClose(1001));
+        await client.SendAsync(ClientFrame.CreateClose(1001));
         await client.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 0);
     }

@@ -38,7 +38,7 @@ public sealed class FailureTests
             if (context.Connection.UserId == "bad") throw new InvalidOperationException(Boom);
             await next(context);
         }));
-        await EndsWith1011Async(app, client => client.SendAsync(ClientFrame.OfText("one"), ClientFrame.OfText("two"), ClientFrame.OfText("three")));
+        await EndsWith1011Async(app, client => client.SendAsync(ClientFrame.CreateText("one"), ClientFrame.CreateText("two"), ClientFrame.CreateText("three")));
     }
 
     [Fact]
@@ -169,10 +169,10 @@ public sealed class FailureTests
         await picture.BecomesAsync();
         await using var client = await RawClient.OpenAsync(app);
         var id = app.Registry.GetGroupMembers("/ws").Single().Id;
-        await client.SendAsync(ClientFrame.OfText("join"));
+        await client.SendAsync(ClientFrame.CreateText("join"));
         await picture.BecomesAsync((id, null));
 
-        await client.SendAsync(ClientFrame.OfText("leave"));
+        await client.SendAsync(ClientFrame.CreateText("leave"));
 
         Assert.Equal(1011, await client.ClosedWithAsync());
         await picture.BecomesAsync();
@@ -192,7 +192,7 @@ public sealed class FailureTests
         await Eventually.True(() => app.Registry.Count == 1);
         await AssertOneLineAsync(app);
         Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Ended));
-        await good.SendAsync(ClientFrame.OfText("still here"));
+        await good.SendAsync(ClientFrame.CreateText("still here"));
         Assert.Equal("still here", (await good.ReadFrameAsync()).Text);
     }
 

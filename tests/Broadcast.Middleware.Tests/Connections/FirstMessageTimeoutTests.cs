@@ -14,7 +14,7 @@ public sealed class FirstMessageTimeoutTests
         using var meters = new Meters(app);
         await using var speaking = await RawClient.OpenAsync(app);
         await using var silent = await RawClient.OpenAsync(app);
-        await speaking.SendAsync(ClientFrame.OfText("hello"));
+        await speaking.SendAsync(ClientFrame.CreateText("hello"));
         Assert.Equal("hello", (await speaking.ReadFrameAsync()).Text);
 
         time.Advance(TimeSpan.FromSeconds(9));
@@ -64,7 +64,7 @@ public sealed class FirstMessageTimeoutTests
         }));
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync();
-        await client.SendAsync(ClientFrame.OfText("junk"));
+        await client.SendAsync(ClientFrame.CreateText("junk"));
         await junk.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         var connection = (Connection)Assert.Single(app.Registry.Connections);
         await Eventually.True(() => connection.ReceiveGate.State == ReceiveState.Reading && app.Inside().Heartbeat.JoiningWriters == 1);

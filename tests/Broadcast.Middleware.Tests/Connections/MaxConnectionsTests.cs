@@ -107,11 +107,11 @@ public sealed class MaxConnectionsTests
     [Fact]
     public async Task MaxConnections_ConcurrentClients_CountsStayExact()
     {
-        const int Workers = 24, Rounds = 15, Most = 16, MostOfUser = 6;
+        const int Workers = 24, Rounds = 15, Max = 16, MaxOfUser = 6;
         await using var app = await BroadcastApp.StartAsync(
             TestUsers.Add,
-            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (Most, MostOfUser, Most));
-        int opened = 0, full = 0, tooMany = 0, held = 0, mostHeld = 0;
+            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (Max, MaxOfUser, Max));
+        int opened = 0, full = 0, tooMany = 0, held = 0, maxHeld = 0;
         var gate = new Lock();
 
         await Task.WhenAll(Enumerable.Range(0, Workers).Select(ChurnAsync));
@@ -119,18 +119,18 @@ public sealed class MaxConnectionsTests
         Assert.Equal(Workers * Rounds, opened + full + tooMany);
         Assert.True(opened > Rounds, $"Too few clients were admitted: {opened}.");
         Assert.True(full + tooMany > 0, "No limit was ever reached.");
-        Assert.InRange(mostHeld, 1, Most);
+        Assert.InRange(maxHeld, 1, Max);
         await Eventually.True(() => app.Registry.Count == 0);
 
         // The limits again admit the maximum number of connections, for each user and in total.
         var clients = new List<RawClient>();
         foreach (var user in new[] { "user0", "user1" })
         {
-            for (var i = 0; i < MostOfUser; i++) clients.Add(await RawClient.OpenAsync(app, TestUsers.As(user)));
+            for (var i = 0; i < MaxOfUser; i++) clients.Add(await RawClient.OpenAsync(app, TestUsers.As(user)));
             Assert.Equal(429, (await RawClient.TryAsync(app, TestUsers.As(user))).Status);
         }
 
-        while (clients.Count < Most) clients.Add(await RawClient.OpenAsync(app));
+        while (clients.Count < Max) clients.Add(await RawClient.OpenAsync(app));
         Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
         foreach (var client in clients) await client.DisposeAsync();
 
@@ -150,7 +150,7 @@ public sealed class MaxConnectionsTests
                 }
 
                 Interlocked.Increment(ref opened);
-                lock (gate) mostHeld = Math.Max(mostHeld, ++held);
+                lock (gate) maxHeld = Math.Max(maxHeld, ++held);
                 if (round % 3 == 0) await client.JoinedAsync();
                 lock (gate) held--;
                 if (round % 2 == 0) client.Reset();

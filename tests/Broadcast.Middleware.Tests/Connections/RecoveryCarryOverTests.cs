@@ -206,7 +206,7 @@ public sealed class RecoveryCarryOverTests
         Assert.Equal(status, answer.Status);
         Assert.NotNull(answer["Retry-After"]);
         Assert.Contains("max_connections", Assert.Single(meters.ByReason(Meters.Refused).Keys, reason => reason != "recovery"), StringComparison.Ordinal);
-        await pending.SendAsync(ClientFrame.OfClose(1008));
+        await pending.SendAsync(ClientFrame.CreateClose(1008));
         await pending.ReadEndAsync();
         // At the limit, the client itself can still reconnect as often as it wants.
         await using var once = await ReconnectAsync(app, client);

@@ -10,7 +10,7 @@ public sealed class KeepAliveTests : IDisposable
     KeepAlive _keepAlive;
     int _received = 1;
 
-    Heartbeat Heartbeat => _heartbeat ??= new(new GroupDirectory(new SequenceClock(), new GroupRules(_options), 0, _time), _options, _time);
+    Heartbeat Heartbeat => _heartbeat ??= new(new GroupDirectory(new SequenceClock(), new GroupRules(_options), 0, _time), _options.RevalidationInterval, new EndpointSettings(_options), _time);
 
     public void Dispose() => _heartbeat?.Dispose();
 

@@ -199,7 +199,7 @@ public sealed class MessageReaderTests
     {
         byte[] bytes =
         [
-            .. ClientFrame.OfText("first"), .. ClientFrame.Make(ClientFrame.Ping, "a"u8), .. ClientFrame.Make(ClientFrame.Pong, "b"u8), .. ClientFrame.OfText("second"),
+            .. ClientFrame.CreateText("first"), .. ClientFrame.Make(ClientFrame.Ping, "a"u8), .. ClientFrame.Make(ClientFrame.Pong, "b"u8), .. ClientFrame.CreateText("second"),
         ];
         var reader = Reader(PipeReader.Create(new ReadOnlySequence<byte>(bytes)));
         Assert.Equal(ReceivedItem.Message, reader.Take(await reader.ReadAsync(Token)));
@@ -223,8 +223,8 @@ public sealed class MessageReaderTests
         byte[][] frames =
         [
             ClientFrame.Make(3, "ab"u8), ClientFrame.Make(ClientFrame.Text, "ab"u8, mask: false), ClientFrame.Make(ClientFrame.Ping, "ab"u8, rsv: 4),
-            ClientFrame.Make(ClientFrame.Continuation, "ab"u8), ClientFrame.Make(ClientFrame.Binary, [], declared: 1ul << 63), ClientFrame.OfClose(999),
-            ClientFrame.Make(ClientFrame.Text, [0xFF]), ClientFrame.OfText("ab"), ClientFrame.Make(ClientFrame.Binary, new byte[300]), ClientFrame.OfClose(1000, "bye"),
+            ClientFrame.Make(ClientFrame.Continuation, "ab"u8), ClientFrame.Make(ClientFrame.Binary, [], declared: 1ul << 63), ClientFrame.CreateClose(999),
+            ClientFrame.Make(ClientFrame.Text, [0xFF]), ClientFrame.CreateText("ab"), ClientFrame.Make(ClientFrame.Binary, new byte[300]), ClientFrame.CreateClose(1000, "bye"),
             ClientFrame.Make(ClientFrame.Ping, "ab"u8), ClientFrame.Make(ClientFrame.Binary, [], declared: 1ul << 62),
         ];
         foreach (var frame in frames)
@@ -253,12 +253,12 @@ public sealed class MessageReaderTests
     {
         var pipe = new Pipe();
         var reader = Reader(pipe.Reader);
-        await pipe.Writer.WriteAsync(ClientFrame.OfText(new string('x', 200)).AsMemory(0, 150), Token);
+        await pipe.Writer.WriteAsync(ClientFrame.CreateText(new string('x', 200)).AsMemory(0, 150), Token);
         Assert.Equal(ReceivedItem.Nothing, reader.Take(await reader.ReadAsync(Token)));
         reader.Release();
-        await pipe.Writer.WriteAsync(ClientFrame.OfText(new string('x', 200)).AsMemory(150), Token);
+        await pipe.Writer.WriteAsync(ClientFrame.CreateText(new string('x', 200)).AsMemory(150), Token);
         Assert.Equal((ReceivedItem.Nothing, 0), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
-        await pipe.Writer.WriteAsync(ClientFrame.OfText("next"), Token);
+        await pipe.Writer.WriteAsync(ClientFrame.CreateText("next"), Token);
         Assert.Equal((ReceivedItem.Message, 4), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
     }
 
@@ -276,7 +276,7 @@ public sealed class MessageReaderTests
     [Fact]
     public async Task Take_AfterError_RepeatsError()
     {
-        var reader = Reader(PipeReader.Create(new ReadOnlySequence<byte>([.. ClientFrame.Make(3, []), .. ClientFrame.OfText("late")])));
+        var reader = Reader(PipeReader.Create(new ReadOnlySequence<byte>([.. ClientFrame.Make(3, []), .. ClientFrame.CreateText("late")])));
         for (var i = 0; i < 3; i++) Assert.Equal(ReceivedItem.Error, reader.Take(await reader.ReadAsync(Token)));
         Assert.Equal(WebSocketCloseStatus.ProtocolError, reader.Error!.Status);
     }
@@ -293,7 +293,7 @@ public sealed class MessageReaderTests
             Gen.Int[ClientFrame.Continuation, ClientFrame.Binary], Gen.Bool, Payloads(), static (opcode, fin, payload) => ClientFrame.Make(opcode, payload, fin))),
         (20, Gen.Select(Gen.Int[ClientFrame.Ping, ClientFrame.Pong], Gen.Byte.Array[0, 125], static (opcode, payload) => ClientFrame.Make(opcode, payload))),
         // The framework rejects the codes 1012 to 1014, which were registered later than the code 1011.
-        (4, Gen.Select(Gen.OneOf(Gen.Int[0, 1011], Gen.Int[1015, 5000]), Gen.Int[0, 60], static (code, length) => ClientFrame.OfClose(code, new string('é', length)))),
+        (4, Gen.Select(Gen.OneOf(Gen.Int[0, 1011], Gen.Int[1015, 5000]), Gen.Int[0, 60], static (code, length) => ClientFrame.CreateClose(code, new string('é', length)))),
         (2, Gen.Byte.Array[0, 1].Select(static payload => ClientFrame.Make(ClientFrame.Close, payload))),
         (2, Gen.Byte.Array[1, 5].Select(static reason => ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, .. reason]))),
         // The framework finds an error only after it has received six bytes of a frame.

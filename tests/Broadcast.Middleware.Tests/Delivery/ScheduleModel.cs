@@ -319,8 +319,9 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     }
 
     /// <summary>
-    /// Returns the messages that a new member of the retaining group must receive: the newest message of each key, and
-    /// then every message after an older copy of the values that the member shares with other members.
+    /// Returns the messages that a new member of the retaining group must receive. First, the member receives the newest
+    /// message of each key. The member can share an older copy of these values with other members. The member then also
+    /// receives every message after this copy.
     /// </summary>
     List<(int Id, int Size, Peer[] Excluded)> FirstMessages(Connection joined)
     {

@@ -50,7 +50,7 @@ public sealed class SlowConsumerTests
         Assert.Equal(1013, frame.CloseCode);
         Assert.Contains("slow", frame.CloseReason, StringComparison.OrdinalIgnoreCase);
         Assert.InRange(expected, 1, Messages - 1);
-        await slow.SendAsync(ClientFrame.OfClose(1013));
+        await slow.SendAsync(ClientFrame.CreateClose(1013));
         Assert.Equal(TransportEnd.Finished, await slow.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 1);
     }

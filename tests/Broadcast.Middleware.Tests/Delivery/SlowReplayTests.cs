@@ -99,7 +99,7 @@ public sealed class SlowReplayTests
         const int Keys = 64, LargeSize = 16 * 1024, LargeBacklog = 128 * 1024;
         // The snapshot has 1 MiB. So the group can publish 7 messages of LargeSize before a new member needs a new
         // snapshot.
-        const int Later = 7, MostThatWait = (LargeBacklog / (LargeSize + 4 + Block.EntrySize)) + 1;
+        const int Later = 7, MaxWaiting = (LargeBacklog / (LargeSize + 4 + Block.EntrySize)) + 1;
         using var broadcast = new TestEngine(
             maxBacklog: LargeBacklog, configure: options => options.Groups["/g"] = new() { RetainLatestPerKey = true, MaxRetainedBytes = 2 << 20 });
         Publish(1, Keys);
@@ -108,7 +108,7 @@ public sealed class SlowReplayTests
         Publish(Keys + 1, Keys + Later);
         var listener = Joined(broadcast);
         broadcast.RunUntilIdle();
-        for (var i = 1; i <= MostThatWait; i++)
+        for (var i = 1; i <= MaxWaiting; i++)
         {
             Publish(Keys + Later + i, Keys + Later + i);
             broadcast.RunUntilIdle();
@@ -117,7 +117,7 @@ public sealed class SlowReplayTests
 
         ReadAll(broadcast, listener);
         Assert.Null(listener.Sink.Closed);
-        Assert.Equal(RecoveryHelpers.Range(isShared ? 1 : Later + 1, Keys + Later + MostThatWait), listener.Got);
+        Assert.Equal(RecoveryHelpers.Range(isShared ? 1 : Later + 1, Keys + Later + MaxWaiting), listener.Got);
         first?.AssertNoViolation();
 
         void Publish(int from, int to)
@@ -130,11 +130,11 @@ public sealed class SlowReplayTests
     [Fact]
     public void LogCapacity_LargestHistoryAndBacklog_DoesNotOverflow()
     {
-        const int Most = 1 << 30;
-        var options = new BroadcastOptions { MaxBacklogBytes = Most, Groups = { ["/g"] = new() { HistoryMessages = 1, HistoryBytes = Most } } };
-        Assert.Equal(2L * Most, new GroupRules(options).Find("/g").Capacity);
+        const int Max = 1 << 30;
+        var options = new BroadcastOptions { MaxBacklogBytes = Max, Groups = { ["/g"] = new() { HistoryMessages = 1, HistoryBytes = Max } } };
+        Assert.Equal(2L * Max, new GroupRules(options).Find("/g").Capacity);
         options.Groups["/g"].SlowConsumer = SlowConsumer.Conflate;
-        Assert.Equal(3L * Most, new GroupRules(options).Find("/g").Capacity);
+        Assert.Equal(3L * Max, new GroupRules(options).Find("/g").Capacity);
     }
 
     [Theory]

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Logs;
 
 public sealed class FilterVerdictsTests
 {
-    // A block numbers 63 different tags, so some schedules have entries without a number.
+    // A block assigns numbers to at most 63 different tag sets. So some test cases have entries whose tags have no number.
     static readonly MessageTags?[] Tags = [null, .. Enumerable.Range(0, 99).Select(static i => MessageTags.Create(("value", $"{i}")))];
 
     /// <summary>Tests blocks whose entries are evaluated in several steps, as when readers alternate with publishers.</summary>

@@ -1,10 +1,15 @@
+using System.Net.WebSockets;
 using System.Reflection;
+using System.Security.Claims;
 
 namespace Broadcast.Middleware.Tests.Messages;
 
 /// <summary>Tests all public types with value equality.</summary>
 public sealed class ValueEqualityTests
 {
+    /// <summary>All values share these users, because the framework compares users by reference.</summary>
+    static readonly ClaimsPrincipal Ann = TestClientOptions.CreateUser("ann"), Bob = TestClientOptions.CreateUser("bob");
+
     /// <summary>Creates different values of each type. Each call creates new objects.</summary>
     static readonly Dictionary<Type, Func<object[]>> Values = new()
     {
@@ -56,6 +61,10 @@ public sealed class ValueEqualityTests
             new PublishResult(new Position(1, 2), 3), new PublishResult(new Position(1, 2), 4), new PublishResult(new Position(1, 3), 3),
             new PublishResult(null, 3), new PublishResult(null, 3) { IsDuplicate = true }, default(PublishResult),
         ],
+        [typeof(ReceivedEvent)] = static () =>
+        [
+            new ReceivedEvent(New("message"), New("a")), new ReceivedEvent("binary", "a"), new ReceivedEvent("message", "b"),
+        ],
         [typeof(ReceivedMessage)] = static () =>
         [
             new ReceivedMessage(Message.FromText("a"), new Position(1, 2)), new ReceivedMessage(Message.FromText("b"), new Position(1, 2)),
@@ -68,12 +77,42 @@ public sealed class ValueEqualityTests
             Recipients.Groups(New("a"), "b").Except("c", "d"), Recipients.Groups("a", "b").Except("c"), Recipients.Groups("a", "c").Except("c", "d"),
             Recipients.Group("a"), Recipients.User("a"), Recipients.Connection("a"), Recipients.Everyone,
         ],
+        [typeof(RecordedAuthentication)] = static () =>
+        [
+            new RecordedAuthentication(New("c"), Ann, DateTimeOffset.UnixEpoch), new RecordedAuthentication("d", Ann, DateTimeOffset.UnixEpoch),
+            new RecordedAuthentication("c", Bob, DateTimeOffset.UnixEpoch), new RecordedAuthentication("c", Ann, DateTimeOffset.MaxValue),
+            new RecordedAuthentication("c", Ann, null),
+        ],
+        [typeof(RecordedClose)] = static () =>
+        [
+            new RecordedClose(New("c"), WebSocketCloseStatus.NormalClosure, New("r")), new RecordedClose("d", WebSocketCloseStatus.NormalClosure, "r"),
+            new RecordedClose("c", WebSocketCloseStatus.PolicyViolation, "r"), new RecordedClose("c", WebSocketCloseStatus.NormalClosure, "s"),
+            new RecordedClose("c", WebSocketCloseStatus.NormalClosure, null),
+        ],
+        [typeof(RecordedMembership)] = static () =>
+        [
+            Membership(), Membership(isJoin: false), Membership(connectionId: "d"), Membership(group: "h"), Membership(messages: 3),
+            Membership(tag: "y"), Membership(tag: null),
+        ],
+        [typeof(RecordedPublish)] = static () =>
+        [
+            new RecordedPublish(Message.FromText(New("a")), Recipients.Group(New("g")), new PublishResult(null, 1)),
+            new RecordedPublish(Message.FromText("b"), Recipients.Group("g"), new PublishResult(null, 1)),
+            new RecordedPublish(Message.FromText("a"), Recipients.Group("h"), new PublishResult(null, 1)),
+            new RecordedPublish(Message.FromText("a"), Recipients.Group("g"), new PublishResult(null, 2)),
+        ],
         [typeof(Replay)] = static () => [Replay.Last(2), Replay.Last(3), Replay.None, Replay.After(new Position(1, 2)), Replay.After(new Position(1, 3)), default(Replay)],
         [typeof(RetainedKey)] = static () => [new RetainedKey(New("a"), false), new RetainedKey("a", true), new RetainedKey("b", false), default(RetainedKey)],
         [typeof(RetainedMessage)] = static () =>
         [
             new RetainedMessage(1, new byte[] { 1, 2 }), new RetainedMessage(2, new byte[] { 1, 2 }), new RetainedMessage(1, new byte[] { 1, 3 }),
             new RetainedMessage(1, new byte[] { 1 }),
+        ],
+        [typeof(StructuredMessage)] = static () =>
+        [
+            new StructuredMessage(New("g"), New("u"), New("text"), New("a")), new StructuredMessage("h", "u", "text", "a"),
+            new StructuredMessage(null, "u", "text", "a"), new StructuredMessage("g", "v", "text", "a"), new StructuredMessage("g", null, "text", "a"),
+            new StructuredMessage("g", "u", "json", "a"), new StructuredMessage("g", "u", "text", "b"),
         ],
         [typeof(SubscriptionFilter)] = static () =>
         [
@@ -84,21 +123,17 @@ public sealed class ValueEqualityTests
 
     public static TheoryData<Type> Types => [.. Values.Keys];
 
-    [Fact]
-    public void PublicTypes_WithValueEquality_AreAllTested()
-    {
-        var types = typeof(IBroadcaster).Assembly.GetExportedTypes()
-            .Where(static type => !type.IsEnum && type.IsAssignableTo(typeof(IEquatable<>).MakeGenericType(type)));
-        Assert.Equal(Values.Keys.Select(static type => type.Name).Order(), types.Select(static type => type.Name).Order());
-    }
+    static IEnumerable<Type> PublicTypes =>
+        [.. typeof(IBroadcaster).Assembly.GetExportedTypes(), .. typeof(RecordingBroadcaster).Assembly.GetExportedTypes()];
 
-    /// <summary>Without this interface, the comparison of a struct with a payload would ignore the bytes of the payload.</summary>
     [Fact]
-    public void PublicStructs_ThatCanBeCompared_HaveValueEquality()
-    {
-        var structs = typeof(IBroadcaster).Assembly.GetExportedTypes().Where(static type => type is { IsValueType: true, IsEnum: false, IsByRefLike: false });
-        Assert.All(structs, static type => Assert.True(type.IsAssignableTo(typeof(IEquatable<>).MakeGenericType(type)), type.Name));
-    }
+    public void PublicTypes_WithValueEquality_AreAllTested() =>
+        Assert.Equal(Values.Keys.Select(static type => type.Name).Order(), PublicTypes.Where(HasValueEquality).Select(static type => type.Name).Order());
+
+    /// <summary>Without this interface, classes are compared by reference, and structs without the bytes of their payload.</summary>
+    [Fact]
+    public void PublicTypes_ThatAreValues_HaveValueEquality() =>
+        Assert.All(PublicTypes.Where(IsValue), static type => Assert.True(HasValueEquality(type), type.Name));
 
     [Theory]
     [MemberData(nameof(Types))]
@@ -139,6 +174,18 @@ public sealed class ValueEqualityTests
         }
     }
 
+    static bool HasValueEquality(Type type) => !type.IsEnum && type.IsAssignableTo(typeof(IEquatable<>).MakeGenericType(type));
+
+    /// <summary>A value is a struct, a class with its own text, or a class that has only properties without setters.</summary>
+    static bool IsValue(Type type)
+    {
+        if (type.IsValueType) return type is { IsEnum: false, IsByRefLike: false };
+        if (type.IsAbstract || type.BaseType != typeof(object)) return false;
+        var methods = type.GetMethods(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly);
+        return methods.Any(static method => method.Name == nameof(ToString))
+            || methods.All(static method => method.Name.StartsWith("get_", StringComparison.Ordinal));
+    }
+
     static MethodInfo? Operator(Type type, string name) => type.GetMethod(name, [type, type]);
 
     static BackplaneSubscription Subscription(long offset, byte[][] history, params long[] retained) =>
@@ -148,6 +195,10 @@ public sealed class ValueEqualityTests
         };
 
     static PresenceMember Member(byte state) => new(New("c"), New("u"), new byte[] { state });
+
+    static RecordedMembership Membership(
+        bool isJoin = true, string connectionId = "c", string group = "g", int messages = 2, string? tag = "x") =>
+        new(isJoin, New(connectionId), New(group), Replay.Last(messages), tag is null ? null : SubscriptionFilter.TagEquals("t", tag));
 
     /// <summary>Creates an equal string that is another object.</summary>
     static string New(string text) => new(text.AsSpan());

@@ -634,7 +634,7 @@ public sealed class GroupStateTests
                     await client.ReadEndAsync();
                     break;
                 case 2:
-                    await client.SendAsync(ClientFrame.OfClose(WebSocketCloseStatus.NormalClosure));
+                    await client.SendAsync(ClientFrame.CreateClose(WebSocketCloseStatus.NormalClosure));
                     await client.ReadEndAsync();
                     break;
                 default:

@@ -425,7 +425,7 @@ public sealed class JsonProtocolTests
             structured,
             JsonClient.FromGroup("/ws", "text", "\"a\\\"b\""), JsonClient.FromGroup("/ws", "json", """{"a": 1}"""), JsonClient.FromGroup("/ws", "binary", "\"AQID\""));
 
-        await raw.SendAsync(ClientFrame.OfText("{\"a\":1}"), ClientFrame.Make(ClientFrame.Binary, [1, 2, 3]));
+        await raw.SendAsync(ClientFrame.CreateText("{\"a\":1}"), ClientFrame.Make(ClientFrame.Binary, [1, 2, 3]));
         await JsonClient.ReceivesAsync(structured, JsonClient.FromServer("text", "\"{\\\"a\\\":1}\""), JsonClient.FromServer("binary", "\"AQID\""));
         LogAssert.NoErrors(app);
     }
@@ -504,7 +504,7 @@ public sealed class JsonProtocolTests
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
         await JsonClient.ReceivesAsync(client, "welcome");
-        await client.SendAsync(ClientFrame.OfText("echo"));
+        await client.SendAsync(ClientFrame.CreateText("echo"));
         await JsonClient.ReceivesAsync(client, "echo");
         await app.Broadcaster.PublishAsync("hi", cancellationToken: Token);
         await JsonClient.ReceivesAsync(client, "<hi>");
@@ -534,7 +534,7 @@ public sealed class JsonProtocolTests
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
         await JsonClient.ReceivesAsync(client, "welcome");
-        await client.SendAsync(ClientFrame.OfText("x"));
+        await client.SendAsync(ClientFrame.CreateText("x"));
         Assert.Equal(1011, (await client.ReadFrameAsync()).CloseCode);
     }
 
@@ -559,7 +559,7 @@ public sealed class JsonProtocolTests
         var answer = await client.HandshakeAsync();
         Assert.Null(answer["Sec-WebSocket-Protocol"]);
         await client.JoinedAsync();
-        await client.SendAsync(ClientFrame.OfText("hi"));
+        await client.SendAsync(ClientFrame.CreateText("hi"));
         await JsonClient.ReceivesAsync(client, "hi");
     }
 

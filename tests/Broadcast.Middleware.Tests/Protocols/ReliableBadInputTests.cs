@@ -242,7 +242,7 @@ public sealed class ReliableBadInputTests
         await using var transport = await ReliableClient.AskAsync(app, "unknown", "unknown");
         Assert.Equal(1008, (await transport.ReadFrameAsync()).CloseCode);
         // The client does not answer the close frame and sends other frames.
-        await transport.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
+        await transport.SendAsync(ClientFrame.CreateText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
 
         var end = transport.ReadEndAsync();
         await Eventually.True(() =>

@@ -346,7 +346,7 @@ public sealed class ReliableRecoveryTests
         const int Messages = 100_000, Batch = 1_000;
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        var batch = ClientFrame.OfText("""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"to the others"}""");
+        var batch = ClientFrame.CreateText("""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"to the others"}""");
         batch = [.. Enumerable.Repeat(batch, Batch).SelectMany(frame => frame)];
         for (var sent = 0; sent < Messages; sent += Batch)
         {
