@@ -96,8 +96,8 @@ if [ "${1:-}" = --native ]; then
   exit
 fi
 
-# A source line of the library has at most 120 columns.
-long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
+# A source line of the packages has at most 120 columns.
+long=$(find src \( -name '*.cs' -o -name '*.js' -o -name '*.css' \) -not -path '*/obj/*' -not -path '*/bin/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
 # The analyzers need a third of the CPU time of a build. So .ci/run runs the analyzers afterwards, with the build of the whole solution.

@@ -12,11 +12,11 @@ static class Excerpt
     const int MaxBinaryBytes = 512;
 
     /// <summary>Shortens a user ID or another name.</summary>
-    public static string? OfName(string? name) =>
+    public static string? FromName(string? name) =>
         name is { Length: > MaxNameLength } ? string.Concat(name.AsSpan(0, MaxNameLength), "…") : name;
 
     /// <summary>Returns the start of a payload. For a binary message, the result contains hexadecimal digits.</summary>
-    public static string OfPayload(ReadOnlySpan<byte> payload, MessageType type, out bool isCut)
+    public static string FromPayload(ReadOnlySpan<byte> payload, MessageType type, out bool isCut)
     {
         var length = Math.Min(payload.Length, type == MessageType.Text ? MaxBytes : MaxBinaryBytes);
         isCut = length < payload.Length;

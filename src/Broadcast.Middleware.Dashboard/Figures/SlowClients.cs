@@ -39,7 +39,7 @@ sealed class SlowClients(IEnumerable<Connection> connections, Func<long> getTime
     static async Task<SlowClient> DescribeAsync(Connection connection, long waiting) => new()
     {
         Id = connection.Id,
-        User = Excerpt.OfName(connection.UserId),
+        User = Excerpt.FromName(connection.UserId),
         Address = connection.RemoteAddress?.ToString(),
         HomeGroup = connection.HomeGroup,
         Waiting = waiting,

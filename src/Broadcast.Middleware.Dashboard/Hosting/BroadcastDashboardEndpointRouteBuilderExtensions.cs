@@ -83,7 +83,7 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
             group.MapMethods(asset.Path, _pageMethods, asset.RespondAsync).WithDisplayName($"{pattern} ({asset.Name})");
         DashboardEndpoint.Map(group, broadcast, name, logger);
         // Add the access check after all conventions of the app, so that the check wraps the final request delegate.
-        var refusals = new RefusalLog(pattern, logger);
+        var refusals = new RefusalLogger(pattern, logger);
         ((IEndpointConventionBuilder)group).Finally(endpoint =>
         {
             // Without a policy, the access check logs the refusal.

@@ -59,12 +59,13 @@ static class DashboardEndpoint
             logger);
         var queries = new GroupQueries(
             groups,
-            connections,
+            connections.All,
+            CountConnections,
             observed.Broadcaster.Connections,
             observed.Cluster is null ? null : observed.Presence,
             time);
         var handler = new RequestHandler(observed.Broadcaster, queries, nodes, logger);
-        var hello = new HelloFactory(observedName, observedOptions.MaxBacklogBytes, nodes);
+        var hello = new HelloFactory(observedName, observedOptions.MaxBacklogBytes, nodes.OwnName, nodes.IsCluster);
         var filter = new ViewerFilter(sampler, handler, hello);
         EndpointMapper.Map(
             endpoints,

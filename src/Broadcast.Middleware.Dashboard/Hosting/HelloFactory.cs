@@ -8,15 +8,16 @@ namespace Broadcast.Middleware.Dashboard.Hosting;
 /// </summary>
 /// <param name="broadcastName">The name of the broadcast.</param>
 /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
-/// <param name="nodes">The nodes.</param>
-sealed class HelloFactory(string broadcastName, int maxBacklogBytes, NodeList nodes)
+/// <param name="nodeName">The name of this node.</param>
+/// <param name="isCluster">True if the broadcast has a backplane.</param>
+sealed class HelloFactory(string broadcastName, int maxBacklogBytes, string nodeName, bool isCluster)
 {
     public Message Create(IReadOnlyList<Sample> samples) => Message.FromJson(
         new HelloReply
         {
             Broadcast = broadcastName,
-            Node = nodes.OwnName,
-            IsCluster = nodes.IsCluster,
+            Node = nodeName,
+            IsCluster = isCluster,
             Version = PackageVersion.Text,
             MaxBacklogBytes = maxBacklogBytes,
             Samples = samples,

@@ -11,13 +11,15 @@ namespace Broadcast.Middleware.Dashboard.Requests;
 /// memory only for its answer.
 /// </summary>
 /// <param name="groups">The groups of this node.</param>
-/// <param name="connections">The connections of this node.</param>
+/// <param name="connections">See <see cref="ConnectionManager.All"/>.</param>
+/// <param name="countConnections">Returns the number of connections of this node.</param>
 /// <param name="registry">The registry of the app, which lists the members of each group.</param>
 /// <param name="clusterPresence">Counts the members on all nodes. Null without a cluster.</param>
 /// <param name="time">The time provider.</param>
 sealed class GroupQueries(
     GroupDirectory groups,
-    ConnectionManager connections,
+    IEnumerable<IBroadcastConnection> connections,
+    Func<int> countConnections,
     IConnectionRegistry registry,
     IPresence? clusterPresence,
     TimeProvider time)
@@ -61,7 +63,7 @@ sealed class GroupQueries(
     {
         if (name != GroupName.Everyone) GroupName.ThrowIfInvalid(name);
         var group = groups.Find(name);
-        var total = name == GroupName.Everyone ? connections.Count : registry.CountGroupMembers(name);
+        var total = name == GroupName.Everyone ? countConnections() : registry.CountGroupMembers(name);
         return new GroupReply
         {
             Id = id,
@@ -90,14 +92,14 @@ sealed class GroupQueries(
 
     IEnumerable<IBroadcastConnection> TakeMembers(string name)
     {
-        var members = name == GroupName.Everyone ? connections.All : registry.GetGroupMembers(name);
+        var members = name == GroupName.Everyone ? connections : registry.GetGroupMembers(name);
         return members.Take(MaxMembers);
     }
 
     static MemberItem CreateMember(IBroadcastConnection connection) => new()
     {
         Id = connection.Id,
-        User = Excerpt.OfName(connection.UserId),
+        User = Excerpt.FromName(connection.UserId),
         Address = connection.RemoteAddress?.ToString(),
         ConnectedAt = connection.ConnectedAt.ToUnixTimeMilliseconds(),
     };
@@ -111,10 +113,10 @@ sealed class GroupQueries(
             Time = entry.PublishedAt == 0
                 ? null
                 : (time.GetUtcNow() - time.GetElapsedTime(entry.PublishedAt)).ToUnixTimeMilliseconds(),
-            Key = Excerpt.OfName(entry.Key),
+            Key = Excerpt.FromName(entry.Key),
             IsBinary = type != MessageType.Text,
             Size = payload.Length,
-            Text = Excerpt.OfPayload(payload.Span, type, out var isCut),
+            Text = Excerpt.FromPayload(payload.Span, type, out var isCut),
             IsCut = isCut,
         };
     }

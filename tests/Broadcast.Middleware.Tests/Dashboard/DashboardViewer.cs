@@ -56,7 +56,7 @@ sealed class DashboardViewer(RawClient client) : IAsyncDisposable
     public async Task<JsonElement> RequestAsync(string properties)
     {
         var id = ++_lastId;
-        await client.SendAsync(ClientFrame.OfText($$"""{"id":{{id}},{{properties}}}"""));
+        await client.SendAsync(ClientFrame.CreateText($$"""{"id":{{id}},{{properties}}}"""));
         return await ReadUntilAsync(message => message.TryGetProperty("id", out var answered) && answered.GetInt64() == id);
     }
 

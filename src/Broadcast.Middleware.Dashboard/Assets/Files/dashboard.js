@@ -9,19 +9,41 @@ const byId = id => document.getElementById(id);
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const dateAndClock = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "medium", hour12: false });
-const bytes = value => value < 1024 ? `${value} B` : value < 1024 * 1024 ? `${number.format(value / 1024)} KB` : `${number.format(value / 1024 / 1024)} MB`;
-const milliseconds = value => value < 1 ? `${Math.round(value * 1000)} µs` : value < 1000 ? `${number.format(value)} ms` : `${number.format(value / 1000)} s`;
+const bytes = value => value < 1024 ? `${value} B`
+  : value < 1024 * 1024 ? `${number.format(value / 1024)} KB`
+  : `${number.format(value / 1024 / 1024)} MB`;
+const milliseconds = value => value < 1 ? `${Math.round(value * 1000)} µs`
+  : value < 1000 ? `${number.format(value)} ms`
+  : `${number.format(value / 1000)} s`;
 const count = (value, noun) => `${number.format(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+/** Joins the parts that are not empty. */
+const join = (...parts) => parts.filter(part => part).join(" · ");
 
 // --- Figures ---
 
 const plots = [
   new Plot("Connections", [{ name: "", value: sample => sample.connections }], value => number.format(value)),
-  new Plot("Messages per second", [{ name: "received", value: sample => sample.received }, { name: "published", value: sample => sample.published }], value => number.format(value)),
-  new Plot("Delivery latency", [{ name: "median", value: sample => sample.median }, { name: "p99", value: sample => sample.p99 }], milliseconds),
+  new Plot(
+    "Messages per second",
+    [
+      { name: "received", value: sample => sample.received },
+      { name: "published", value: sample => sample.published },
+    ],
+    value => number.format(value)),
+  new Plot(
+    "Delivery latency",
+    [{ name: "median", value: sample => sample.median }, { name: "p99", value: sample => sample.p99 }],
+    milliseconds),
   new Plot("Groups", [{ name: "", value: sample => sample.groups }], value => number.format(value)),
   new Plot("Deliveries per second", [{ name: "", value: sample => sample.delivered }], value => number.format(value)),
-  new Plot("Drops per second", [{ name: "messages", value: sample => sample.dropped }, { name: "refused handshakes", value: sample => sample.refused }], value => number.format(value)),
+  new Plot(
+    "Drops per second",
+    [
+      { name: "messages", value: sample => sample.dropped },
+      { name: "refused handshakes", value: sample => sample.refused },
+    ],
+    value => number.format(value)),
 ];
 byId("plots").append(...plots.map(plot => plot.root));
 
@@ -41,7 +63,8 @@ function draw() {
   badge.classList.toggle("alarm", slowCount > 0);
   sync(byId("slow"), slow, client => client.id, createConnectionRow, (row, client) => {
     row.name.textContent = client.user ?? client.address ?? "Anonymous";
-    row.details.textContent = `${client.homeGroup} · waiting for ${milliseconds(client.waiting)} · ${bytes(client.backlog)} of ${bytes(maxBacklog)} unsent · ${client.id}`;
+    const unsent = `${bytes(client.backlog)} of ${bytes(maxBacklog)} unsent`;
+    row.details.textContent = join(client.homeGroup, `waiting for ${milliseconds(client.waiting)}`, unsent, client.id);
   });
 }
 
@@ -129,7 +152,11 @@ function receive(message) {
       attempts = 0;
       setState("connected", "Connected");
       maxBacklog = message.maxBacklogBytes;
-      byId("about").textContent = `${message.broadcast === "" ? "Default broadcast" : `Broadcast ${message.broadcast}`} · node ${message.node} · ${message.isCluster ? "cluster" : "single node"} · version ${message.version}`;
+      byId("about").textContent = join(
+        message.broadcast === "" ? "Default broadcast" : `Broadcast ${message.broadcast}`,
+        `node ${message.node}`,
+        message.isCluster ? "cluster" : "single node",
+        `version ${message.version}`);
       // After a reconnect, another node may answer.
       if (message.node !== node) samples = [];
       node = message.node;
@@ -172,8 +199,9 @@ const nameOf = group => group === "" ? "All connections" : group;
 
 async function refreshGroups() {
   const answer = await request({ type: "groups", search: byId("search").value });
-  const note = answer.total > answer.groups.length ? `The list contains the ${answer.groups.length} largest of ${count(answer.total, "group")}. Search to find other groups.` : "";
-  byId("groups-note").textContent = note;
+  byId("groups-note").textContent = answer.total <= answer.groups.length ? ""
+    : `The list contains the ${answer.groups.length} largest of ${count(answer.total, "group")}. ` +
+      "Search to find other groups.";
   const everyone = { name: "", members: samples.at(-1)?.connections ?? 0 };
   sync(byId("groups"), [everyone, ...answer.groups], group => group.name, (element, { name }) => {
     const button = append(element, "button", "open", nameOf(name));
@@ -202,11 +230,13 @@ async function refreshGroup() {
   byId("group-note").textContent = group.exists ? "" : "This node has no such group. The group may have ended.";
   byId("member-count").textContent = number.format(group.total);
   const inCluster = group.clusterTotal === null ? "" : `${count(group.clusterTotal, "member")} on all nodes. `;
-  const page = group.total > group.members.length ? `The list contains ${count(group.members.length, "member")} of this node.` : "";
+  const page = group.total <= group.members.length ? ""
+    : `The list contains ${count(group.members.length, "member")} of this node.`;
   byId("members-note").textContent = inCluster + page;
   sync(byId("members"), group.members, member => member.id, createConnectionRow, (row, member) => {
     row.name.textContent = member.user ?? member.address ?? "Anonymous";
-    row.details.textContent = `${member.user && member.address ? `${member.address} · ` : ""}since ${dateAndClock.format(member.connectedAt)} · ${member.id}`;
+    row.details.textContent =
+      join(member.user && member.address, `since ${dateAndClock.format(member.connectedAt)}`, member.id);
   });
   sync(byId("messages"), group.messages, message => message.offset, (element, message) => {
     const details = append(element, "small");
@@ -258,7 +288,9 @@ async function attempt(work, note) {
 
 let isRefreshing = false;
 
-/** Refreshes the panels. Skips a refresh while the server still answers the last one, so that requests cannot pile up. */
+/**
+ * Refreshes the panels. Skips a refresh while the server still answers the last one, so that requests cannot pile up.
+ */
 async function refresh() {
   if (isRefreshing || document.hidden || socket?.readyState !== WebSocket.OPEN) return;
   isRefreshing = true;
@@ -303,9 +335,14 @@ byId("to").addEventListener("change", () => {
   byId("name-label").textContent = label ?? "Group";
 });
 
-handle(byId("publish"), () => ({ type: "publish", to: byId("to").value, name: byId("name").value, text: byId("text").value }));
+handle(byId("publish"), () => ({
+  type: "publish", to: byId("to").value, name: byId("name").value, text: byId("text").value,
+}));
 handle(byId("close"), () => ({
-  type: "close", name: byId("connection").value.trim(), code: byId("code").value === "" ? null : Number(byId("code").value), reason: byId("reason").value,
+  type: "close",
+  name: byId("connection").value.trim(),
+  code: byId("code").value === "" ? null : Number(byId("code").value),
+  reason: byId("reason").value,
 }));
 
 connect();

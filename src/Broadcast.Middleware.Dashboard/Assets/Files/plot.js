@@ -57,7 +57,8 @@ export class Plot {
       series.current.textContent = last === null ? "–" : this.#format(last);
       return `${series.name ? `${series.name} ` : ""}${series.current.textContent}`;
     });
-    this.#svg.setAttribute("aria-label", `${this.#title}: now ${texts.join(", ")}. Highest value ${this.#format(max)}.`);
+    const summary = `${this.#title}: now ${texts.join(", ")}. Highest value ${this.#format(max)}.`;
+    this.#svg.setAttribute("aria-label", summary);
   }
 }
 

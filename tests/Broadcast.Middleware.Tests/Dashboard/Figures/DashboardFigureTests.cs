@@ -28,7 +28,7 @@ public sealed class DashboardFigureTests
         await using var bob = await RawClient.OpenAsync(app, "/rooms/blue");
         await viewer.ReadSampleAsync(static sample => (sample.GetProperty("connections").GetInt32(), sample.GetProperty("groups").GetInt32()) == (2, 2));
 
-        await ann.SendAsync(ClientFrame.OfText("hi"));
+        await ann.SendAsync(ClientFrame.CreateText("hi"));
         var busy = await viewer.ReadSampleAsync(static sample => sample.GetProperty("received").GetDouble() > 0);
         // The server counts a message first as received, then as published and then as delivered. A sample may come between.
         foreach (var figure in new[] { "published", "delivered" })

@@ -58,7 +58,7 @@ public sealed class DashboardRequestTests
     {
         await using var app = await DashboardViewer.StartAppAsync();
         await using var viewer = await DashboardViewer.OpenAsync(app);
-        var text = await viewer.GetProblemAsync(ClientFrame.OfText(request));
+        var text = await viewer.GetProblemAsync(ClientFrame.CreateText(request));
         Assert.Contains(problem, text, StringComparison.Ordinal);
         Assert.DoesNotContain("Parameter '", text, StringComparison.Ordinal);
         Assert.Equal("groups", (await viewer.RequestAsync(""" "type":"groups" """)).GetProperty("type").GetString());
@@ -82,6 +82,7 @@ public sealed class DashboardRequestTests
     {
         await using var app = await DashboardViewer.StartAppAsync();
         await using var viewer = await DashboardViewer.OpenAsync(app);
+        Assert.Equal(0, (await viewer.RequestAsync(""" "type":"group","name":"" """)).GetProperty("total").GetInt32());
         await using var ann = await RawClient.OpenAsync(app, "/rooms/blue");
         await using var bob = await RawClient.OpenAsync(app, "/rooms/blue");
         await using var cid = await RawClient.OpenAsync(app, "/rooms/red");
@@ -93,6 +94,8 @@ public sealed class DashboardRequestTests
         Assert.Equal(("/rooms/blue", 2), (largest.GetProperty("name").GetString(), largest.GetProperty("members").GetInt32()));
         var found = await viewer.RequestAsync(""" "type":"groups","search":"ROOMS/" """);
         Assert.Equal(["/rooms/blue", "/rooms/red"], found.GetProperty("groups").EnumerateArray().Select(static group => group.GetProperty("name").GetString()!));
+        var everyone = await viewer.RequestAsync(""" "type":"group","name":"" """);
+        Assert.Equal((3, 3), (everyone.GetProperty("total").GetInt32(), everyone.GetProperty("members").GetArrayLength()));
     }
 
     [Fact]

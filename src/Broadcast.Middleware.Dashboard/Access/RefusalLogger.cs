@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Dashboard.Access;
 /// </summary>
 /// <param name="pattern">The pattern of the dashboard, for the log.</param>
 /// <param name="logger">The logger.</param>
-sealed class RefusalLog(string pattern, DashboardLogger logger)
+sealed class RefusalLogger(string pattern, DashboardLogger logger)
     : IAuthorizationRequirementData, IAuthorizationRequirement, IAuthorizationHandler
 {
     readonly ConcurrentDictionary<(int Status, bool IsSignedIn), bool> _logged = new();
