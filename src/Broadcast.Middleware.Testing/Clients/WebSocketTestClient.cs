@@ -88,7 +88,7 @@ public abstract class WebSocketTestClient : TestClient
         if (_close is null && !_isCloseFrameSent)
         {
             _isCloseFrameSent = true;
-            await SendFrameAsync(ClientFrame.OfClose(status, reason));
+            await SendFrameAsync(ClientFrame.CreateClose(status, reason));
         }
 
         while (_close is null) await ReadFrameAsync();
@@ -172,7 +172,7 @@ public abstract class WebSocketTestClient : TestClient
             _isCloseFrameSent = true;
             try
             {
-                await _wire.SendAsync(ClientFrame.OfClose(close.CloseCode ?? 1000));
+                await _wire.SendAsync(ClientFrame.CreateClose(close.CloseCode ?? 1000));
             }
             catch (IOException)
             {

@@ -3,7 +3,7 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>A recorded call that closes a connection: see <see cref="RecordingBroadcaster.Closes"/>.</summary>
-public sealed class RecordedClose
+public sealed class RecordedClose : IEquatable<RecordedClose>
 {
     internal RecordedClose(string connectionId, WebSocketCloseStatus status, string? reason) =>
         (ConnectionId, Status, Reason) = (connectionId, status, reason);
@@ -16,6 +16,16 @@ public sealed class RecordedClose
 
     /// <summary>The reason. Null without a reason.</summary>
     public string? Reason { get; }
+
+    /// <inheritdoc />
+    public bool Equals(RecordedClose? other) => other is not null
+        && ConnectionId == other.ConnectionId && Status == other.Status && Reason == other.Reason;
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => Equals(obj as RecordedClose);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(ConnectionId, Status, Reason);
 
     /// <summary>Returns a text for assertion messages and debuggers.</summary>
     public override string ToString() => $"close {ConnectionId} with {(int)Status} '{Reason}'";

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>A join or a leave that a <see cref="RecordingBroadcaster"/> recorded.</summary>
-public sealed class RecordedMembership
+public sealed class RecordedMembership : IEquatable<RecordedMembership>
 {
     internal RecordedMembership(
         bool isJoin, string connectionId, string group, Replay replay, SubscriptionFilter? filter) =>
@@ -23,6 +23,17 @@ public sealed class RecordedMembership
     /// The filter of the join. Null if the connection receives every message. For a leave, the filter is null.
     /// </summary>
     public SubscriptionFilter? Filter { get; }
+
+    /// <inheritdoc />
+    public bool Equals(RecordedMembership? other) => other is not null
+        && IsJoin == other.IsJoin && ConnectionId == other.ConnectionId && Group == other.Group
+        && Replay == other.Replay && Equals(Filter, other.Filter);
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => Equals(obj as RecordedMembership);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(IsJoin, ConnectionId, Group, Replay, Filter);
 
     /// <summary>Returns a text for assertion messages and debuggers.</summary>
     public override string ToString() => $"{ConnectionId} {(IsJoin ? "joins" : "leaves")} '{Group}'";

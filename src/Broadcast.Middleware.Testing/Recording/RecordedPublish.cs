@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Testing;
 
 /// <summary>A publish that a <see cref="RecordingBroadcaster"/> recorded.</summary>
-public sealed class RecordedPublish
+public sealed class RecordedPublish : IEquatable<RecordedPublish>
 {
     internal RecordedPublish(Message message, Recipients recipients, PublishResult result) =>
         (Message, Recipients, Result) = (message, recipients, result);
@@ -17,6 +17,16 @@ public sealed class RecordedPublish
 
     /// <summary>The result that the caller received.</summary>
     public PublishResult Result { get; }
+
+    /// <inheritdoc />
+    public bool Equals(RecordedPublish? other) => other is not null
+        && Message == other.Message && Recipients == other.Recipients && Result == other.Result;
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => Equals(obj as RecordedPublish);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Message, Recipients, Result);
 
     /// <summary>Returns a text for assertion messages and debuggers.</summary>
     public override string ToString()

@@ -55,10 +55,11 @@ static class ClientFrame
         return frame;
     }
 
-    public static byte[] OfText(string text) => Make(Text, Encoding.UTF8.GetBytes(text));
+    public static byte[] CreateText(string text) => Make(Text, Encoding.UTF8.GetBytes(text));
 
-    public static byte[] OfClose(int code, string reason = "") =>
+    public static byte[] CreateClose(int code, string reason = "") =>
         Make(Close, [(byte)(code >> 8), (byte)code, .. Encoding.UTF8.GetBytes(reason)]);
 
-    public static byte[] OfClose(WebSocketCloseStatus code, string? reason = "") => OfClose((int)code, reason ?? "");
+    public static byte[] CreateClose(WebSocketCloseStatus code, string? reason = "") =>
+        CreateClose((int)code, reason ?? "");
 }
