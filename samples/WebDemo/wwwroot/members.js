@@ -20,7 +20,7 @@ function connect() {
 // The page asks for the members online every two seconds, and always uses its newest token.
 async function refreshMembers() {
   const url = "members/online?" + new URLSearchParams({ access_token: session.token });
-  const names = connection.state === "connected" ? await fetch(url).then(response => response.ok ? response.text() : "", () => "") : "";
+  const names = await fetch(url).then(response => response.ok ? response.text() : "", () => "");
   if (connection.state === "connected") showMembers(names.split("\n").filter(name => name !== ""));
 }
 // #endregion
@@ -126,7 +126,7 @@ if (session) {
   $("member").textContent = session.name;
   $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members`;
   setInterval(showTime, 1000);
-  setInterval(refreshMembers, 2000);
+  setInterval(() => { if (connection.state === "connected") refreshMembers(); }, 2000);
   showTime();
   enableEarlyRetry(connection);
   connect();

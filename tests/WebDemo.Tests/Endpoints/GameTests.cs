@@ -5,7 +5,8 @@ using System.Net.WebSockets;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the game at /game.</summary>
-public sealed class GameTests(DemoServer server) : IClassFixture<DemoServer>
+[Collection<WsCollection>]
+public sealed class GameTests(DemoServer server)
 {
     [Fact]
     public async Task Input_LeftThenRight_MovesOnlyPlayerOfSender()

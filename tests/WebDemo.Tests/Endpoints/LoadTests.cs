@@ -4,7 +4,8 @@ using System.Text.Json;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the load page's endpoint.</summary>
-public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
+[Collection<WsCollection>]
+public sealed class LoadTests(DemoServer server)
 {
     [Fact]
     public async Task LoadClients_ViewerSetsCountAndLeaves_StartAndStop()
@@ -32,8 +33,7 @@ public sealed class LoadTests(DemoServer server) : IClassFixture<DemoServer>
     [Fact]
     public async Task LoadClients_ViewerChangesCount_FollowCount()
     {
-        await using var own = await DemoServer.CreateAsync();
-        using var viewer = await own.ConnectAsync("/load");
+        using var viewer = await server.ConnectAsync("/load");
         foreach (var count in new[] { 8, 3, 1000 })
         {
             await viewer.SendTextAsync($"{count}");

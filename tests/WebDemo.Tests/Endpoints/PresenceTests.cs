@@ -3,7 +3,8 @@ using System.Net.WebSockets;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the URLs of the demo that show the people at another URL.</summary>
-public sealed class PresenceTests(DemoServer demo) : IClassFixture<DemoServer>
+[Collection<WsCollection>]
+public sealed class PresenceTests(DemoServer demo)
 {
     [Theory]
     [InlineData("/rooms/presence-test")]

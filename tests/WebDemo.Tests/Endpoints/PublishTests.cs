@@ -6,26 +6,27 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the endpoint POST /publish. The class needs its own server, because some tests publish to all connections.</summary>
-public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
+/// <summary>Tests the endpoint POST /publish. Some tests publish to all connections, so no other class uses the server.</summary>
+[Collection<WsCollection>]
+public sealed class PublishTests(DemoServer server)
 {
     [Fact]
     public async Task Post_ToGroup_ReachesMembersAndReturnsCountAndOffset()
     {
-        using var blue = await server.ConnectAsync("/rooms/blue");
-        using var also = await server.ConnectAsync("/rooms/blue");
-        using var green = await server.ConnectAsync("/rooms/green");
-        await server.WaitForCountAsync("/rooms/blue", 2);
-        await server.WaitForCountAsync("/rooms/green", 1);
-        Assert.Equal("""{"localRecipients":2,"offset":1}""", await PublishAsync("/publish?group=/rooms/blue", "hello"));
-        Assert.Equal("""{"localRecipients":2,"offset":2}""", await PublishAsync("/publish?group=%2Frooms%2Fblue", "Grüße\n"));
+        using var blue = await server.ConnectAsync("/rooms/publish-blue");
+        using var also = await server.ConnectAsync("/rooms/publish-blue");
+        using var green = await server.ConnectAsync("/rooms/publish-green");
+        await server.WaitForCountAsync("/rooms/publish-blue", 2);
+        await server.WaitForCountAsync("/rooms/publish-green", 1);
+        Assert.Equal("""{"localRecipients":2,"offset":1}""", await PublishAsync("/publish?group=/rooms/publish-blue", "hello"));
+        Assert.Equal("""{"localRecipients":2,"offset":2}""", await PublishAsync("/publish?group=%2Frooms%2Fpublish-blue", "Grüße\n"));
         foreach (var socket in new[] { blue, also })
         {
             Assert.Equal("hello", await socket.ReceiveTextAsync());
             Assert.Equal("Grüße\n", await socket.ReceiveTextAsync());
         }
 
-        await PublishAsync("/publish?group=/rooms/green", "for green");
+        await PublishAsync("/publish?group=/rooms/publish-green", "for green");
         Assert.Equal("for green", await green.ReceiveTextAsync());
     }
 
@@ -131,7 +132,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     [InlineData("id=a&transient=true", "set Id to null")]
     public async Task Post_InvalidKeyRemovalOrId_ReturnsReasonAndFix(string query, string expected)
     {
-        var (status, text) = await PostAsync($"/publish?group=/rooms/blue&{query}", new StringContent("hello"));
+        var (status, text) = await PostAsync($"/publish?group=/rooms/publish-blue&{query}", new StringContent("hello"));
         Assert.Equal(HttpStatusCode.BadRequest, status);
         Assert.Contains(expected, text, StringComparison.Ordinal);
     }

@@ -3,8 +3,9 @@ using System.Text;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests messages between clients at /ws and in rooms. The class needs its own server for /ws.</summary>
-public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
+/// <summary>Tests messages between clients at /ws and in rooms. No other class uses /ws at the same time.</summary>
+[Collection<WsCollection>]
+public sealed class RelayTests(DemoServer server)
 {
     public static TheoryData<string, WebSocketMessageType, byte[]> Messages => new()
     {
@@ -53,10 +54,10 @@ public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
     [Fact]
     public async Task Send_InRoom_DoesNotReachOtherRoom()
     {
-        using var blue = await server.ConnectAsync("/rooms/blue");
-        using var green = await server.ConnectAsync("/rooms/green");
-        await server.WaitForCountAsync("/rooms/blue", 1);
-        await server.WaitForCountAsync("/rooms/green", 1);
+        using var blue = await server.ConnectAsync("/rooms/relay-blue");
+        using var green = await server.ConnectAsync("/rooms/relay-green");
+        await server.WaitForCountAsync("/rooms/relay-blue", 1);
+        await server.WaitForCountAsync("/rooms/relay-green", 1);
         await blue.SendTextAsync("for blue");
         Assert.Equal("for blue", await blue.ReceiveTextAsync());
         await green.SendTextAsync("for green");

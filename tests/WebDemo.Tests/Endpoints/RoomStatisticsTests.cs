@@ -4,7 +4,8 @@ using System.Net.ServerSentEvents;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the endpoint GET /rooms/{room}/statistics, which reads a room inside the app.</summary>
-public sealed class RoomStatisticsTests(DemoServer server) : IClassFixture<DemoServer>
+[Collection<WsCollection>]
+public sealed class RoomStatisticsTests(DemoServer server)
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 

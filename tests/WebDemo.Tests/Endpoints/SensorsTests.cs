@@ -4,7 +4,8 @@ using System.Net;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the sensors at /sensors.</summary>
-public sealed class SensorsTests(DemoServer server) : IClassFixture<DemoServer>
+[Collection<WsCollection>]
+public sealed class SensorsTests(DemoServer server)
 {
     [Fact]
     public async Task Post_Number_ReachesOpenAndLaterPages()

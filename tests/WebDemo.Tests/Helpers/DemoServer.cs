@@ -31,6 +31,8 @@ public sealed class DemoServer : IAsyncLifetime
 
     public Uri Url => Http.BaseAddress!;
 
+    public bool IsRunning => _process is { HasExited: false };
+
     public ValueTask InitializeAsync() => StartAsync();
 
     /// <summary>Creates and starts a server. Each setting is a command-line argument.</summary>

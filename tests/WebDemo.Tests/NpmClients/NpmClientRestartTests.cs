@@ -1,7 +1,8 @@
 namespace WebDemo.Tests;
 
-/// <summary>Tests the published npm client when its server restarts. Each test uses its own server.</summary>
-public sealed class NpmClientRestartTests
+/// <summary>Tests the published npm client when its server restarts. No other test uses the server at the same time.</summary>
+[Collection<RestartCollection>]
+public sealed class NpmClientRestartTests(RestartedServer restarted)
 {
     static readonly object FastReconnect = new { reconnectRetryOptions = new { retryDelayInMs = 50 } };
 
@@ -10,7 +11,7 @@ public sealed class NpmClientRestartTests
     [Theory, MemberData(nameof(Restarts))]
     public async Task Reconnect_ServerRestarts_RejoinsGroups(string protocol, bool isGraceful)
     {
-        await using var server = await DemoServer.CreateAsync();
+        var server = await restarted.GetAsync();
         await using var ann = await NpmClient.ConnectAsync(server.Url, protocol, FastReconnect);
         string[] groups = ["blue", "red"];
         foreach (var group in groups) await ann.JoinAsync(group);

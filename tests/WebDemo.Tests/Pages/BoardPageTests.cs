@@ -4,12 +4,22 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the board page. Each test uses its own server, because a server has only one board.</summary>
-public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
+/// <summary>Tests the board page. The class needs its own server, because a server has only one board.</summary>
+public sealed class BoardPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>, IAsyncLifetime
 {
-    readonly DemoServer _server = new();
+    /// <summary>Clears the board, and waits until nobody is at the board.</summary>
+    public async ValueTask InitializeAsync()
+    {
+        using (var cleaner = await server.ConnectAsync("/board"))
+        {
+            await cleaner.SendTextAsync("""{"type":"clear"}""");
+            await cleaner.ReceiveUntilAsync(static message => message.GetProperty("type").GetString() == "you");
+            await cleaner.ReceiveUntilAsync(static message => message.GetProperty("type").GetString() == "clear");
+            await cleaner.CloseNormallyAsync();
+        }
 
-    public ValueTask InitializeAsync() => _server.StartAsync();
+        await server.WaitForCountAsync("/board", 0);
+    }
 
     [Fact]
     public async Task Draw_Stroke_IsShownOnAllPagesUntilCleared()
@@ -122,11 +132,11 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
         foreach (var page in new[] { ann, ben }) await AssertBoardIsEmptyAsync(page);
     }
 
-    public ValueTask DisposeAsync() => _server.DisposeAsync();
+    public ValueTask DisposeAsync() => default;
 
     async Task<DemoPage> OpenAsync(string name, BrowserNewContextOptions? window = null)
     {
-        var page = await browser.OpenAsync(new(_server.Url, "/board.html"), name, window);
+        var page = await browser.OpenAsync(new(server.Url, "/board.html"), name, window);
         await page.ExpectStateAsync("Connected");
         await Expect(page.People.GetByText($"{name} (you)", new() { Exact = true })).ToBeVisibleAsync();
         return page;

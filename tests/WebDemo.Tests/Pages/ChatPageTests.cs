@@ -5,10 +5,11 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>
-/// Tests the chat page at /ws, at /seed and in rooms. The class needs its own server, because it counts the connections
-/// of /ws.
+/// Tests the chat page at /ws, at /seed and in rooms. No other class uses /ws at the same time, so the class can count the
+/// connections of /ws.
 /// </summary>
-public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
+[Collection<WsCollection>]
+public sealed class ChatPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
     public async Task Chat_TwoPages_ShowMessagesAndConnectionCount()

@@ -3,13 +3,14 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the chat page when its server stops or restarts. Each test uses its own server.</summary>
-public sealed class ChatReconnectTests(BrowserFixture browser)
+/// <summary>Tests the chat page when its server stops or restarts. No other test uses the server at the same time.</summary>
+[Collection<RestartCollection>]
+public sealed class ChatReconnectTests(RestartedServer restarted, BrowserFixture browser)
 {
     [Fact]
     public async Task Reconnect_ServerRestarts_AllPagesReconnect()
     {
-        await using var server = await DemoServer.CreateAsync();
+        var server = await restarted.GetAsync();
         await using var ann = await browser.OpenChatAsync(server, "Ann");
         await using var ben = await browser.OpenChatAsync(server, "Ben");
         await ann.ConnectAsync();
@@ -36,7 +37,7 @@ public sealed class ChatReconnectTests(BrowserFixture browser)
     [Fact]
     public async Task Reconnect_ServerStaysDown_DelaysGrowUntilDisconnect()
     {
-        await using var server = await DemoServer.CreateAsync();
+        var server = await restarted.GetAsync();
         await using var ann = await browser.OpenChatAsync(server, "Ann");
         var sockets = 0;
         ann.Page.WebSocket += (_, _) => sockets++;

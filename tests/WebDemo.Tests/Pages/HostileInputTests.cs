@@ -5,13 +5,14 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests that pages show markup in names and messages as text, and ignore malformed messages.</summary>
-public sealed class HostileInputTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
+[Collection<PageCollection>]
+public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
 {
     static readonly string[] Markups = ["<img src=x onerror=hacked=1>", "<script>hacked=1</script>"];
 
     [Theory]
     [InlineData("index.html", ".cursor", "#ticker b")]
-    [InlineData("chat.html#/rooms/markup", ".bubble b", ".bubble .text", "#people li")]
+    [InlineData("chat.html#/rooms/hostile", ".bubble b", ".bubble .text", "#people li")]
     [InlineData("prices.html", ".tile b")]
     [InlineData("board.html", ".cursor", "#people li")]
     [InlineData("groups.html#markup", ".bubble b", ".bubble .text")]
@@ -112,8 +113,8 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
                 var visitor = await server.ConnectAsync($"/live?name={name}");
                 await visitor.SendBinaryAsync(1, 0, 1, 0);
                 return visitor;
-            case "chat.html#/rooms/markup":
-                var writer = await server.ConnectAsync($"/rooms/markup?name={name}");
+            case "chat.html#/rooms/hostile":
+                var writer = await server.ConnectAsync($"/rooms/hostile?name={name}");
                 await writer.SendTextAsync($"{markup}: {markup}");
                 return writer;
             case "prices.html":

@@ -4,7 +4,8 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Uses the pages only with the keyboard. <see cref="BoardPageTests"/> and <see cref="PricesPageTests"/> test their pages.</summary>
-public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
+[Collection<PageCollection>]
+public sealed class KeyboardTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
     public async Task Chat_OnlyKeyboard_ConnectsSendsAndDisconnects()
@@ -42,22 +43,23 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser) : I
     [Fact]
     public async Task Game_OnlyKeyboard_MovesOwnPlayer()
     {
-        await using var ann = await browser.OpenAsync(new(server.Url, "/game.html"), "Ann");
-        await ann.ExpectStateAsync("Connected");
-        using var ben = await server.ConnectAsync("/game?name=Ben");
-        var names = await ben.ReceiveNamesAsync();
-        while (!names.ContainsValue("Ann") || !names.ContainsValue("Ben")) names = await ben.ReceiveNamesAsync();
-        var (annNumber, benNumber) = (GetNumber("Ann"), GetNumber("Ben"));
+        // The game may still contain Ann and Ben, the players of other tests.
+        await using var kim = await browser.OpenAsync(new(server.Url, "/game.html"), "Kim");
+        await kim.ExpectStateAsync("Connected");
+        using var lou = await server.ConnectAsync("/game?name=Lou");
+        var names = await lou.ReceiveNamesAsync();
+        while (!names.ContainsValue("Kim") || !names.ContainsValue("Lou")) names = await lou.ReceiveNamesAsync();
+        var (kimNumber, louNumber) = (GetNumber("Kim"), GetNumber("Lou"));
 
-        await ann.TabToAsync(ann.Page.Locator("#field"));
-        var keyboard = ann.Page.Keyboard;
+        await kim.TabToAsync(kim.Page.Locator("#field"));
+        var keyboard = kim.Page.Keyboard;
         foreach (var key in new[] { "ArrowLeft", "ArrowUp" }) await keyboard.DownAsync(key);
-        var before = await ben.ReceiveStateUntilAsync(state => state[annNumber] == (0, 0));
+        var before = await lou.ReceiveStateUntilAsync(state => state[kimNumber] == (0, 0));
         foreach (var key in new[] { "ArrowLeft", "ArrowUp" }) await keyboard.UpAsync(key);
         // The player moves only if the page has noticed that the first keys are up.
         foreach (var key in new[] { "ArrowRight", "ArrowDown" }) await keyboard.DownAsync(key);
-        var after = await ben.ReceiveStateUntilAsync(state => state[annNumber] is (> 0, > 0));
-        Assert.Equal(before[benNumber], after[benNumber]);
+        var after = await lou.ReceiveStateUntilAsync(state => state[kimNumber] is (> 0, > 0));
+        Assert.Equal(before[louNumber], after[louNumber]);
 
         ushort GetNumber(string name) => names.Single(player => player.Value == name).Key;
     }

@@ -4,7 +4,8 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the start page in a browser.</summary>
-public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
+[Collection<PageCollection>]
+public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
     public async Task StartPage_OtherPagesOpen_ShowsNumberOfPagesAndCursorOfOtherVisitor()

@@ -4,8 +4,9 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the load page. The class needs its own server, because all load pages share the clients.</summary>
-public sealed class LoadPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
+/// <summary>Tests the load page. All load pages share the clients, so no other load page may be open.</summary>
+[Collection<PageCollection>]
+public sealed class LoadPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
     public async Task Load_FewClientsStarted_ShowsClientsDeliveriesAndLatency()

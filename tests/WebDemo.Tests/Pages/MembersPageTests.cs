@@ -6,16 +6,17 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>Tests the members page in a browser. Each test uses its own server.</summary>
-public sealed class MembersPageTests(BrowserFixture browser)
+/// <summary>Tests the members page in a browser.</summary>
+[Collection<PageCollection>]
+public sealed class MembersPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
     public async Task Reconnect_ServerStaysDown_ShowsOneNote()
     {
-        await using var server = await DemoServer.CreateAsync();
-        await using var ann = await OpenAsync(server);
+        await using var own = await DemoServer.CreateAsync();
+        await using var ann = await OpenAsync(own.Url);
         await Expect(ann.GetButton("Renew")).ToBeEnabledAsync();
-        await server.KillAsync();
+        await own.KillAsync();
         await ann.ExpectReconnectingAsync();
         await Expect(ann.GetButton("Renew")).ToBeDisabledAsync();
         for (var attempt = 1; attempt <= 2; attempt++)
@@ -33,11 +34,10 @@ public sealed class MembersPageTests(BrowserFixture browser)
     [Fact]
     public async Task Renew_OtherMemberOnline_ExtendsConnectionAndKeepsListOfMembers()
     {
-        await using var server = await DemoServer.CreateAsync();
-        await using var ann = await OpenAsync(server);
+        await using var ann = await OpenAsync(server.Url);
         // The list shows a member with two connections once.
-        using var second = await ConnectAsync(server, "Ann");
-        using var ben = await ConnectAsync(server, "Ben");
+        using var second = await ConnectAsync("Ann");
+        using var ben = await ConnectAsync("Ben");
         await ExpectOnlineAsync(ann, "Ann (you)", "Ben");
         var newSockets = 0;
         ann.Page.WebSocket += (_, _) => newSockets++;
@@ -58,8 +58,7 @@ public sealed class MembersPageTests(BrowserFixture browser)
     [Fact]
     public async Task Renew_RequestFails_ShowsProblemAndKeepsConnection()
     {
-        await using var server = await DemoServer.CreateAsync();
-        await using var ann = await OpenAsync(server);
+        await using var ann = await OpenAsync(server.Url);
         var before = await GetExpirationAsync(ann);
         await ann.Page.RouteAsync("**/members/refresh", static route => route.AbortAsync());
 
@@ -73,7 +72,6 @@ public sealed class MembersPageTests(BrowserFixture browser)
     [Fact]
     public async Task Message_BeforeReplyWithId_IsShown()
     {
-        await using var server = await DemoServer.CreateAsync();
         await using var ann = await browser.OpenAsync(new(server.Url, "/members.html"));
         // A member can have the name "you x".
         await ann.Page.RouteWebSocketAsync(new Regex("/members"), static socket =>
@@ -91,15 +89,15 @@ public sealed class MembersPageTests(BrowserFixture browser)
         await Expect(ann.Messages).ToHaveCountAsync(1);
     }
 
-    async Task<DemoPage> OpenAsync(DemoServer server)
+    async Task<DemoPage> OpenAsync(Uri url)
     {
-        var page = await browser.OpenAsync(new(server.Url, "/members.html"));
+        var page = await browser.OpenAsync(new(url, "/members.html"));
         await page.LogInAsync("Ann");
         return page;
     }
 
     /// <summary>Logs in and connects to the room. Waits until the connection has joined.</summary>
-    static async Task<ClientWebSocket> ConnectAsync(DemoServer server, string name)
+    async Task<ClientWebSocket> ConnectAsync(string name)
     {
         using var login = await server.Http.PostAsJsonAsync("/login", new LoginRequest(name, "demo"), TestContext.Current.CancellationToken);
         var session = await login.Content.ReadFromJsonAsync<LoginResponse>(TestContext.Current.CancellationToken);

@@ -4,13 +4,14 @@ namespace WebDemo.Tests;
 /// Tests a browser that requests subprotocols. The browser closes the connection if the answer contains none of the requested
 /// subprotocols.
 /// </summary>
-public sealed class SubprotocolTests(BrowserFixture browser)
+[Collection<PageCollection>]
+public sealed class SubprotocolTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
     public async Task WebSocket_ListedSubprotocol_OpensAndStaysRaw()
     {
-        await using var server = await DemoServer.CreateAsync("--Broadcast:RawSubprotocols:0=chat", "--Broadcast:RawSubprotocols:1=bearer");
-        await using var page = await browser.OpenAsync(new Uri(server.Url, "/count"));
+        await using var own = await DemoServer.CreateAsync("--Broadcast:RawSubprotocols:0=chat", "--Broadcast:RawSubprotocols:1=bearer");
+        await using var page = await browser.OpenAsync(new Uri(own.Url, "/count"));
         Assert.Equal("chat: hello, 3 bytes", await ConnectAsync(page, "chat"));
         Assert.Equal("bearer: hello, 3 bytes", await ConnectAsync(page, "bearer", "eyJhbGciOiJub25lIn0.e30."));
         Assert.Equal(": hello, 3 bytes", await ConnectAsync(page));
@@ -19,7 +20,6 @@ public sealed class SubprotocolTests(BrowserFixture browser)
     [Fact]
     public async Task WebSocket_UnknownSubprotocol_FailsWithWarning()
     {
-        await using var server = await DemoServer.CreateAsync();
         await using var page = await browser.OpenAsync(new Uri(server.Url, "/count"));
         Assert.Equal("closed with 1006", await ConnectAsync(page, "chat"));
         page.ForgetErrors();

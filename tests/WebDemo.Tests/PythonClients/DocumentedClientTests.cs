@@ -3,7 +3,8 @@ using System.Text.RegularExpressions;
 namespace WebDemo.Tests;
 
 /// <summary>Runs the Python client of docs/guides/clients.md.</summary>
-public sealed partial class DocumentedClientTests
+[Collection<RestartCollection>]
+public sealed partial class DocumentedClientTests(RestartedServer restarted)
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -14,7 +15,7 @@ public sealed partial class DocumentedClientTests
         Assert.SkipUnless(problem is null, problem ?? "");
         var markdown = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "clients.md"), Token);
         var program = Block().Match(markdown).Groups[1].Value;
-        await using var server = await DemoServer.CreateAsync();
+        var server = await restarted.GetAsync();
 
         using var client = PythonClient.Start("-c", program, $"ws://{server.Url.Authority}/ws");
         try
