@@ -178,10 +178,16 @@ public sealed class MessageInflaterTests
         // Parallel tests share the pool. So this test rents the inflater before the measurement.
         var inflater = MessageInflater.Rent();
         InflateMany(10);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        InflateMany(1000);
-        Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 1000, "Each message allocates memory.");
+        // The runtime may allocate memory while it compiles a method again. So the test repeats the measurement.
+        Assert.Equal(0, Enumerable.Range(0, 5).Min(_ => Measure(1000)));
         inflater.Return();
+
+        long Measure(int count)
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            InflateMany(count);
+            return GC.GetAllocatedBytesForCurrentThread() - before;
+        }
 
         void InflateMany(int count)
         {

@@ -115,7 +115,8 @@ public sealed class ExecutionContextTests
         public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
             string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken) => default;
 
-        public ValueTask<bool> IsPublishedAsync(string group, string id, CancellationToken cancellationToken) => default;
+        public ValueTask<ReadOnlyMemory<byte>?> ReserveAsync(
+            string group, string id, TimeSpan window, ReadOnlyMemory<byte> value, CancellationToken cancellationToken) => new(value);
 
         public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken) => default;
 

@@ -19,7 +19,7 @@ public sealed class HandshakeActivityTests
         await using var app = await StartAsync();
         await using (var client = await (isRaw ? RawClient.OpenAsync(app) : JsonClient.OpenAsync(app)))
         {
-            await client.SendAsync(ClientFrame.OfText("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"hello"}"""));
+            await client.SendAsync(ClientFrame.CreateText("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"hello"}"""));
             await Eventually.True(() => _activities.ContainsKey("message"));
         }
 

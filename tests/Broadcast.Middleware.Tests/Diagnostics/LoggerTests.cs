@@ -55,10 +55,10 @@ public sealed class LoggerTests
             Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}{new string('x', 300)}", headers)).Status);
 
         // The server accepts these handshakes. Then each client ends its connection in a different way.
-        await EndAsync(ClientFrame.OfText(Distinctive), ClientFrame.OfClose(4000, Distinctive));
-        await EndAsync(ClientFrame.OfText($"fail {Distinctive}"));
-        await EndAsync(ClientFrame.OfText(Distinctive + new string('x', 1_000)));
-        await EndAsync([.. Enumerable.Repeat(ClientFrame.OfText(Distinctive), 50)]);
+        await EndAsync(ClientFrame.CreateText(Distinctive), ClientFrame.CreateClose(4000, Distinctive));
+        await EndAsync(ClientFrame.CreateText($"fail {Distinctive}"));
+        await EndAsync(ClientFrame.CreateText(Distinctive + new string('x', 1_000)));
+        await EndAsync([.. Enumerable.Repeat(ClientFrame.CreateText(Distinctive), 50)]);
         await EndAsync([.. Enumerable.Range(0, 10).Select(i => ClientFrame.Make(i == 0 ? ClientFrame.Text : 0, "d15714c71fe"u8, fin: false))]);
         await EndAsync(ClientFrame.Make(ClientFrame.Text, "d15714c71fe"u8, mask: false));
         await EndAsync(ClientFrame.Make(ClientFrame.Text, "d15714c71fe"u8, rsv: 4));
@@ -68,7 +68,7 @@ public sealed class LoggerTests
         await EndAsync(ClientFrame.Make(ClientFrame.Ping, "d15714c71fe"u8, fin: false));
         await using (var lost = await OpenAsync())
         {
-            await lost.SendAsync(ClientFrame.OfText(Distinctive));
+            await lost.SendAsync(ClientFrame.CreateText(Distinctive));
             lost.Reset();
         }
 

@@ -59,7 +59,7 @@ public sealed class MetricsTests
         "message_too_big",
         async (_, client) =>
         {
-            await client.SendAsync(ClientFrame.OfText(new string('x', 101)));
+            await client.SendAsync(ClientFrame.CreateText(new string('x', 101)));
             Assert.Equal(1009, await client.ClosedWithAsync());
         },
         options => options.MaxMessageBytes = 100);
@@ -79,7 +79,7 @@ public sealed class MetricsTests
         "rate_limited",
         async (_, client) =>
         {
-            await client.SendAsync(ClientFrame.OfText("one"), ClientFrame.OfText("two"), ClientFrame.OfText("three"));
+            await client.SendAsync(ClientFrame.CreateText("one"), ClientFrame.CreateText("two"), ClientFrame.CreateText("three"));
             Assert.Equal(1008, await client.ClosedWithAsync());
         },
         options => options.MaxMessagesPerSecond = 1);
@@ -99,7 +99,7 @@ public sealed class MetricsTests
             time: time,
             prepare: async other =>
             {
-                await other.SendAsync(ClientFrame.OfText("I speak"));
+                await other.SendAsync(ClientFrame.CreateText("I speak"));
                 await other.ReadFrameAsync();
             });
     }
@@ -272,7 +272,7 @@ public sealed class MetricsTests
         for (var i = 0; i < 3; i++) clients.Add(await RawClient.OpenAsync(app));
         Assert.Equal(3, meters.Sum(Meters.Connections));
 
-        for (var i = 0; i < 5; i++) await clients[0].SendAsync(ClientFrame.OfText("from a client"));
+        for (var i = 0; i < 5; i++) await clients[0].SendAsync(ClientFrame.CreateText("from a client"));
         foreach (var client in clients)
         {
             for (var i = 0; i < 5; i++) await client.ReadFrameAsync();
@@ -424,7 +424,7 @@ public sealed class MetricsTests
             var reading = reader.MoveNextAsync();
             await using var client = await RawClient.OpenAsync(app);
             Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
-            await client.SendAsync(ClientFrame.OfText("hello"));
+            await client.SendAsync(ClientFrame.CreateText("hello"));
             Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
             Assert.True(await reading);
 
@@ -448,7 +448,7 @@ public sealed class MetricsTests
 
     static async Task SendAndCloseAsync(RawClient client, int code)
     {
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
         Assert.Equal(code, await client.ClosedWithAsync());
     }
 

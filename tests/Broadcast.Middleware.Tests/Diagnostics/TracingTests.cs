@@ -24,7 +24,7 @@ public sealed partial class TracingTests : IDisposable
             await using var ann = await RawClient.OpenAsync(app, "/rooms/a");
             await using var bob = await RawClient.OpenAsync(app, "/rooms/a");
             await using var joe = await RawClient.OpenAsync(app, "/rooms/a");
-            await ann.SendAsync(ClientFrame.OfText("hello"));
+            await ann.SendAsync(ClientFrame.CreateText("hello"));
             foreach (var client in new[] { ann, bob, joe }) Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
             await _recorder.WaitForAsync(1, "process");
         }
@@ -55,7 +55,7 @@ public sealed partial class TracingTests : IDisposable
         await using var app = await StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync("/rooms/a", ("traceparent", $"00-{Trace}-b7ad6b7169203331-01"))).Status);
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
 
         var span = Assert.Single(await _recorder.WaitForAsync(1, "process"));
 
@@ -107,7 +107,7 @@ public sealed partial class TracingTests : IDisposable
     [Theory]
     [InlineData("known", "handled")]
     [InlineData("other", "unhandled")]
-    public async Task Event_OfStructuredClient_SpanHasOutcomeHandledOrUnhandled(string name, string outcome)
+    public async Task Event_HandledOrNot_SpanNamesOutcome(string name, string outcome)
     {
         await using var app = await StartAsync(static endpoint => endpoint.Use(static (context, next) =>
             context.Event == "known" ? Task.CompletedTask : next(context)));
@@ -159,7 +159,7 @@ public sealed partial class TracingTests : IDisposable
         await using var app = await StartAsync(static endpoint => endpoint.Use(static async (context, _) => await context.ReplyAsync("pong")));
         await using (var client = await RawClient.OpenAsync(app, "/rooms/a"))
         {
-            await client.SendAsync(ClientFrame.OfText("ping"));
+            await client.SendAsync(ClientFrame.CreateText("ping"));
             Assert.Equal("pong", (await client.ReadFrameAsync()).Text);
         }
 
@@ -191,7 +191,7 @@ public sealed partial class TracingTests : IDisposable
     static async Task SendAsync(BroadcastApp app, string text)
     {
         await using var client = await RawClient.OpenAsync(app, "/rooms/a");
-        await client.SendAsync(ClientFrame.OfText(text), ClientFrame.OfClose(1000));
+        await client.SendAsync(ClientFrame.CreateText(text), ClientFrame.CreateClose(1000));
         await client.ReadEndAsync();
     }
 

@@ -20,7 +20,7 @@ public sealed class GuideTests
         await using var app = await BroadcastApp.StartAsync(ChatGuide.Add, ChatGuide.Map);
         await using var ann = await RawClient.OpenAsync(app, "/rooms/blue?name=Ann");
 
-        await ann.SendAsync(ClientFrame.OfText(""), ClientFrame.OfText("hello"));
+        await ann.SendAsync(ClientFrame.CreateText(""), ClientFrame.CreateText("hello"));
 
         Assert.Equal(("Ann", ""), await ReadAsync(ann));
         Assert.Equal(("Ann", "hello"), await ReadAsync(ann));
@@ -65,7 +65,7 @@ public sealed class GuideTests
         await using var ann = await RawClient.ConnectAsync(app);
         await ann.HandshakeAsync("/documents/plan");
         Assert.Equal("{}", (await ann.ReadFrameAsync()).Text);
-        await ann.SendAsync(ClientFrame.OfText("title=Plan"), ClientFrame.OfText("title=New plan"));
+        await ann.SendAsync(ClientFrame.CreateText("title=Plan"), ClientFrame.CreateText("title=New plan"));
         Assert.Equal("title=Plan", (await ann.ReadFrameAsync()).Text);
         Assert.Equal("title=New plan", (await ann.ReadFrameAsync()).Text);
         // The server processes the next message only after the document contains the previous change.
@@ -75,7 +75,7 @@ public sealed class GuideTests
         await bob.HandshakeAsync("/documents/plan");
         Assert.Equal("""{"title":"New plan"}""", (await bob.ReadFrameAsync()).Text);
         await bob.JoinedAsync();
-        await ann.SendAsync(ClientFrame.OfText("owner=Ann"));
+        await ann.SendAsync(ClientFrame.CreateText("owner=Ann"));
 
         Assert.Equal("owner=Ann", (await bob.ReadFrameAsync()).Text);
     }
@@ -87,7 +87,7 @@ public sealed class GuideTests
         await using var ann = await RawClient.OpenAsync(app, "/documents/plan/cursors");
         await using var bob = await RawClient.OpenAsync(app, "/documents/plan/cursors");
 
-        await ann.SendAsync(ClientFrame.OfText("10,20"));
+        await ann.SendAsync(ClientFrame.CreateText("10,20"));
 
         Assert.Equal("10,20", (await bob.ReadFrameAsync()).Text);
         await ann.AssertOpenAsync();
@@ -127,7 +127,7 @@ public sealed class GuideTests
         await PostAsync(app, "/sensors/7?value=21.5");
         Assert.Equal(reading, (await page.ReadFrameAsync()).Payload);
 
-        await page.SendAsync(ClientFrame.OfText("21.5"));
+        await page.SendAsync(ClientFrame.CreateText("21.5"));
         Assert.Equal(1003, (await page.ReadCloseAsync()).CloseCode);
     }
 
@@ -154,7 +154,7 @@ public sealed class GuideTests
         await using var app = await BroadcastApp.StartAsync(static builder => builder.Services.AddSingleton<SalesTable>(), StreamingGuide.Rows);
         await using var client = await RawClient.OpenAsync(app, "/export");
 
-        await client.SendAsync(ClientFrame.OfText("2026"));
+        await client.SendAsync(ClientFrame.CreateText("2026"));
 
         for (var row = 1; row <= 100; row++) Assert.Equal($"2026: row {row}", (await client.ReadFrameAsync()).Text);
     }
@@ -231,7 +231,7 @@ public sealed class GuideTests
         await using var first = await RawClient.OpenAsync(app, "/ws?client=1");
         await using var second = await RawClient.OpenAsync(app, "/ws?client=2");
 
-        await second.SendAsync(ClientFrame.OfText("hello"));
+        await second.SendAsync(ClientFrame.CreateText("hello"));
         Assert.Equal("Client #2 says: hello", (await first.ReadFrameAsync()).Text);
         await second.LeaveAsync();
 

@@ -10,6 +10,7 @@ static class PresenceSnippets
     {
         app.MapGet("/rooms/{room}/users", async (string room, IPresence presence) =>
             await presence.GetUsersAsync($"/rooms/{room}"));
+        app.MapGet("/users/{id}/online", async (string id, IPresence presence) => await presence.IsUserOnlineAsync(id));
     }
 
     public static async Task StatesAsync(IPresence presence, string connectionId, CancellationToken cancellationToken)

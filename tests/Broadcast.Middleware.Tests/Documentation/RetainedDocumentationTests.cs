@@ -32,18 +32,18 @@ public sealed class RetainedDocumentationTests
             options: static all => all.Groups["/players"] = new() { RetainLatestPerKey = true, MaxRetainedKeys = 1 });
         await using var ann = await RawClient.OpenAsync(app, "/players");
         await using var bob = await RawClient.OpenAsync(app, "/players");
-        await ann.SendAsync(ClientFrame.OfText("1"));
+        await ann.SendAsync(ClientFrame.CreateText("1"));
         foreach (var client in new[] { ann, bob }) Assert.Equal("1", (await client.ReadFrameAsync()).Text);
 
-        await bob.SendAsync(ClientFrame.OfText("2"));
+        await bob.SendAsync(ClientFrame.CreateText("2"));
         Assert.Equal("The game is full.", (await bob.ReadFrameAsync()).Text);
 
-        await ann.SendAsync(ClientFrame.OfText("3"));
+        await ann.SendAsync(ClientFrame.CreateText("3"));
         foreach (var client in new[] { ann, bob }) Assert.Equal("3", (await client.ReadFrameAsync()).Text);
 
         await ann.DisposeAsync();
         Assert.Equal("A player left.", (await bob.ReadFrameAsync()).Text);
-        await bob.SendAsync(ClientFrame.OfText("4"));
+        await bob.SendAsync(ClientFrame.CreateText("4"));
         Assert.Equal("4", (await bob.ReadFrameAsync()).Text);
     }
 }

@@ -97,7 +97,7 @@ public sealed class BlockedFilterTests
         var stopping = app.StopAsync();
         await AdvanceUntilClosingAsync(clock, app, 2);
         foreach (var client in new[] { ann, it }) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
-        await ann.SendAsync(ClientFrame.OfClose(1001));
+        await ann.SendAsync(ClientFrame.CreateClose(1001));
         Assert.False(stopping.IsCompleted);
         await AdvanceUntilAsync(clock, () => stopping.IsCompleted);
         await stopping;
@@ -203,10 +203,10 @@ public sealed class BlockedFilterTests
     {
         var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync("/ws", TestUsers.As("it"))).Status);
-        if (filter.Stage == Stage.Message) await client.SendAsync(ClientFrame.OfText("blocks"));
+        if (filter.Stage == Stage.Message) await client.SendAsync(ClientFrame.CreateText("blocks"));
         if (filter.Stage == Stage.Disconnect)
         {
-            await client.SendAsync(ClientFrame.OfClose(1000));
+            await client.SendAsync(ClientFrame.CreateClose(1000));
             await client.ReadCloseAsync();
         }
 
@@ -216,7 +216,7 @@ public sealed class BlockedFilterTests
 
     static async Task TalkAsync(RawClient speaker, RawClient hearer, string text)
     {
-        await speaker.SendAsync(ClientFrame.OfText(text));
+        await speaker.SendAsync(ClientFrame.CreateText(text));
         foreach (var client in new[] { speaker, hearer }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
     }
 

@@ -343,10 +343,10 @@ public sealed class EndpointOptionsTests
         options.CloseTimeout = TimeSpan.FromHours(1);
     }
 
-    static Task SendTextAsync(RawClient client, string text) => client.SendAsync(ClientFrame.OfText(text));
+    static Task SendTextAsync(RawClient client, string text) => client.SendAsync(ClientFrame.CreateText(text));
 
     static Task SendManyAsync(RawClient client) =>
-        client.SendAsync([.. Enumerable.Range(0, Many).Select(i => (ReadOnlyMemory<byte>)ClientFrame.OfText($"message {i}"))]);
+        client.SendAsync([.. Enumerable.Range(0, Many).Select(i => (ReadOnlyMemory<byte>)ClientFrame.CreateText($"message {i}"))]);
 
     static async Task ReadManyAsync(RawClient client)
     {

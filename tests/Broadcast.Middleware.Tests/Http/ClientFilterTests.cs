@@ -284,6 +284,29 @@ public sealed class ClientFilterTests
         Assert.Equal(["9"], await again.ReceiveTextAsync(1));
     }
 
+    /// <summary>A message filter of the app creates the tags from the text of the client, without a check.</summary>
+    [Theory]
+    [InlineData("no separator")]
+    [InlineData("the space=in the key")]
+    [InlineData("1=1,2=1,3=1,4=1,5=1,6=1,7=1,8=1,9=1,10=1,11=1,12=1,13=1,14=1,15=1,16=1,17=1")]
+    public async Task MessageFilter_CreatesInvalidTags_ClosesOnlyConnectionOfSender(string text)
+    {
+        await using var app = await StartAsync(app => app.MapBroadcast("/ws").Use((context, next) =>
+        {
+            var tags = context.Text.Split(',').Select(tag => (tag.Split('=')[0], tag.Split('=').ElementAtOrDefault(1)!));
+            context.Message = context.Message with { Tags = MessageTags.Create([.. tags]) };
+            return next(context);
+        }));
+        await using var sender = await RawClient.OpenAsync(app);
+        await using var other = await RawClient.OpenAsync(app, "/ws?filter=key");
+        await sender.SendAsync(ClientFrame.CreateText(text));
+        Assert.Equal((int)WebSocketCloseStatus.InternalServerError, await sender.ClosedWithAsync());
+        var error = Assert.Single(app.Logs.GetSnapshot(), record => record.Exception is not null);
+        Assert.IsAssignableFrom<ArgumentException>(error.Exception);
+        await other.SendAsync(ClientFrame.CreateText("key=value"));
+        await ReceivesAsync(other, "key=value");
+    }
+
     [Fact]
     public async Task FilterDelegate_Throws_ClosesConnectionAndLogsException()
     {

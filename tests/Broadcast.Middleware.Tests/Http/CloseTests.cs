@@ -23,7 +23,7 @@ public sealed class CloseTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
 
-        await client.SendAsync(ClientFrame.OfClose(code, reason));
+        await client.SendAsync(ClientFrame.CreateClose(code, reason));
 
         var close = await client.ReadFrameAsync();
         Assert.Equal((ClientFrame.Close, code, reason), (close.Opcode, close.CloseCode, close.CloseReason));
@@ -53,7 +53,7 @@ public sealed class CloseTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
 
-        await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "never mind"u8, fin: false), ClientFrame.OfClose(1000));
+        await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "never mind"u8, fin: false), ClientFrame.CreateClose(1000));
 
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
@@ -69,7 +69,7 @@ public sealed class CloseTests
 
         for (var i = 0; i < 100; i++)
         {
-            await client.SendAsync(ClientFrame.OfClose(1000));
+            await client.SendAsync(ClientFrame.CreateClose(1000));
             await client.ReadCloseAsync();
             // Any byte after the close frame would appear as another frame here.
             await Assert.ThrowsAsync<TransportEndedException>(client.ReadFrameAsync);
@@ -97,7 +97,7 @@ public sealed class CloseTests
         await Numbered.ReadAllAsync(client, Messages);
         var close = await client.ReadFrameAsync();
         Assert.Equal((4001, "enough"), (close.CloseCode, close.CloseReason));
-        await client.SendAsync(ClientFrame.OfClose(4001));
+        await client.SendAsync(ClientFrame.CreateClose(4001));
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
@@ -129,7 +129,7 @@ public sealed class CloseTests
             cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
 
-        await client.SendAsync(ClientFrame.OfText("too late"), ClientFrame.OfClose(1000));
+        await client.SendAsync(ClientFrame.CreateText("too late"), ClientFrame.CreateClose(1000));
 
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await app.Broadcaster.PublishAsync("next", cancellationToken: TestContext.Current.CancellationToken);
@@ -149,7 +149,7 @@ public sealed class CloseTests
         {
             await using var client = await RawClient.OpenAsync(app);
 
-            await client.SendAsync(ClientFrame.OfText("close me"), ClientFrame.OfClose(1000));
+            await client.SendAsync(ClientFrame.CreateText("close me"), ClientFrame.CreateClose(1000));
 
             var close = await client.ReadFrameAsync();
             Assert.Equal((4000, "the filter"), (close.CloseCode, close.CloseReason));
@@ -173,7 +173,7 @@ public sealed class CloseTests
         foreach (var client in clients)
         {
             Assert.Equal(1001, (await client.ReadFrameAsync()).CloseCode);
-            await client.SendAsync(ClientFrame.OfClose(1001));
+            await client.SendAsync(ClientFrame.CreateClose(1001));
             Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         }
 
@@ -221,7 +221,7 @@ public sealed class CloseTests
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
 
         Assert.Equal(1008, (await client.ReadFrameAsync()).CloseCode);
-        await client.SendAsync(ClientFrame.OfClose(1008));
+        await client.SendAsync(ClientFrame.CreateClose(1008));
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }

@@ -67,7 +67,7 @@ public sealed class CompressionTests
         }
 
         // Each message is compressed on its own, so a client may also send plain messages in between.
-        await client.SendAsync(ClientFrame.OfText("plain"));
+        await client.SendAsync(ClientFrame.CreateText("plain"));
         Assert.Equal("plain", (await client.ReadFrameAsync()).Text);
         LogAssert.NoErrors(app);
     }
@@ -209,7 +209,7 @@ public sealed class CompressionTests
         }));
         await using var client = await RawClient.OpenAsync(app, Offer);
         var text = Deflate.Json(500);
-        await client.SendAsync(ClientFrame.OfText(text));
+        await client.SendAsync(ClientFrame.CreateText(text));
         var frame = await client.ReadFrameAsync();
         Assert.Equal((false, text), (frame.IsCompressed, frame.Text));
     }
@@ -307,7 +307,7 @@ public sealed class CompressionTests
         Assert.Equal((ClientFrame.Pong, false, 100), (pong.Opcode, pong.IsCompressed, pong.Payload.Length));
         await client.SendAsync(ClientFrame.Make(ClientFrame.Continuation, compressed.AsSpan(100)));
         Assert.Equal(text, (await client.ReadFrameAsync()).Text);
-        await client.SendAsync(ClientFrame.OfClose(1000, new string('x', 100)));
+        await client.SendAsync(ClientFrame.CreateClose(1000, new string('x', 100)));
         var close = await client.ReadCloseAsync();
         Assert.Equal((false, 1000), (close.IsCompressed, close.CloseCode));
     }

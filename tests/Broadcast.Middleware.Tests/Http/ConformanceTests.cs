@@ -42,7 +42,7 @@ public sealed class ConformanceTests
         {
             await using var client = await RawClient.OpenAsync(app);
 
-            await SendAsync(client, isSentByteByByte, [.. ClientFrame.OfText("Hello, world!"), .. InvalidFrames[name], .. Ping]);
+            await SendAsync(client, isSentByteByByte, [.. ClientFrame.CreateText("Hello, world!"), .. InvalidFrames[name], .. Ping]);
 
             Assert.Equal("Hello, world!", (await client.ReadFrameAsync()).Text);
             Assert.Equal(1002, (await client.ReadFrameAsync()).CloseCode);
@@ -67,7 +67,7 @@ public sealed class ConformanceTests
                 .. ClientFrame.Make(ClientFrame.Text, "fragment1"u8, fin: false),
                 .. ClientFrame.Make(ClientFrame.Continuation, "fragment2"u8),
                 .. ClientFrame.Make(ClientFrame.Continuation, "fragment3"u8, fin: false),
-                .. ClientFrame.OfText("fragment4"),
+                .. ClientFrame.CreateText("fragment4"),
             ]);
 
             Assert.Equal("fragment1fragment2", (await client.ReadFrameAsync()).Text);
@@ -82,7 +82,7 @@ public sealed class ConformanceTests
         const int Messages = 200;
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
-        var messages = Enumerable.Range(0, Messages).SelectMany(i => ClientFrame.OfText($"{i}"));
+        var messages = Enumerable.Range(0, Messages).SelectMany(i => ClientFrame.CreateText($"{i}"));
 
         await client.SendAsync((byte[])[.. messages, .. ClientFrame.Make(ClientFrame.Text, AboveUnicode)]);
 
@@ -125,7 +125,7 @@ public sealed class ConformanceTests
         var frame = ClientFrame.Make(ClientFrame.Text, [.. start, .. AboveUnicode, .. Edited]);
         var startOfInvalid = frame.Length - AboveUnicode.Length - Edited.Length;
 
-        await client.SendAsync(ClientFrame.OfText("before"));
+        await client.SendAsync(ClientFrame.CreateText("before"));
         await client.SendAsync(frame.AsMemory(0, startOfInvalid));
         Assert.Equal("before", (await client.ReadFrameAsync()).Text);
         // The first of the four bytes can be the start of a valid character.
@@ -149,7 +149,7 @@ public sealed class ConformanceTests
         var bytes = Encoding.UTF8.GetBytes(text);
         byte[] frames =
         [
-            .. ClientFrame.OfText(text),
+            .. ClientFrame.CreateText(text),
             .. ClientFrame.Make(ClientFrame.Text, bytes.AsSpan(0, 101), fin: false),
             .. Ping,
             .. ClientFrame.Make(ClientFrame.Continuation, bytes.AsSpan(101, 1), fin: false),
@@ -180,7 +180,7 @@ public sealed class ConformanceTests
             options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         await using var client = await RawClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
 
-        await client.SendAsync(ClientFrame.OfText("go"), ClientFrame.Make(3, []));
+        await client.SendAsync(ClientFrame.CreateText("go"), ClientFrame.Make(3, []));
 
         await Eventually.True(() => app.Registry.Count == 0);
         LogAssert.NoErrors(app);

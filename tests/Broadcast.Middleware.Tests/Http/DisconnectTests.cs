@@ -90,7 +90,7 @@ public sealed class DisconnectTests
         await using var witness = await RawClient.OpenAsync(app);
         await using var client = await RawClient.OpenAsync(app);
 
-        await client.SendAsync(ClientFrame.OfText("last words"));
+        await client.SendAsync(ClientFrame.CreateText("last words"));
         client.Finish();
 
         Assert.Equal("last words", (await witness.ReadFrameAsync()).Text);

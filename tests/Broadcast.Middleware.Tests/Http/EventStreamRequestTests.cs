@@ -65,7 +65,7 @@ public sealed class EventStreamRequestTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync(changes: [("Accept", Events), ("Last-Event-ID", "x")])).Status);
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
         Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
     }
 

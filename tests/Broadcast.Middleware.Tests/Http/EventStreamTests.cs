@@ -47,7 +47,7 @@ public sealed class EventStreamTests
             Task.Run(async () =>
             {
                 for (var i = 0; i < Messages; i++)
-                    await sender.SendAsync(i % 2 == 0 ? ClientFrame.OfText($"sent {i}") : ClientFrame.Make(ClientFrame.Binary, Encoding.UTF8.GetBytes($"sent {i}")));
+                    await sender.SendAsync(i % 2 == 0 ? ClientFrame.CreateText($"sent {i}") : ClientFrame.Make(ClientFrame.Binary, Encoding.UTF8.GetBytes($"sent {i}")));
             }, Token),
             Task.Run(async () =>
             {
@@ -148,7 +148,7 @@ public sealed class EventStreamTests
 
         await Attached(app, 6);
         Assert.Single(app.Registry.Connections.Select(connection => connection.HttpContext.Connection.Id).Distinct());
-        await socket.SendAsync(ClientFrame.OfText("one"));
+        await socket.SendAsync(ClientFrame.CreateText("one"));
         foreach (var client in clients) Assert.Equal("one", (await client.NextAsync()).Data);
         responses[0].Dispose();
         await Eventually.True(() => app.Registry.Count == 5);
@@ -329,7 +329,7 @@ public sealed class EventStreamTests
                 return next(context);
             }));
         await using var client = await EventClient.OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("no frame here"));
+        await client.SendAsync(ClientFrame.CreateText("no frame here"));
 
         for (var i = 0; i < 20; i++)
         {

@@ -44,7 +44,7 @@ public sealed class FloodTests
         var sending = Record.ExceptionAsync(() => flood.SendAsync(ClientFrame.Make(ClientFrame.Text, [], fin: false), fragments));
 
         Assert.Equal(1009, (await flood.ReadCloseAsync()).CloseCode);
-        await flood.SendAsync(ClientFrame.OfClose(1009));
+        await flood.SendAsync(ClientFrame.CreateClose(1009));
         await sending;
         await Eventually.True(() => app.Registry.Count == 1);
         await other.JoinedAsync();

@@ -18,7 +18,7 @@ public sealed class GroupScopeTests
         await using var a = await OpenAsync(app, "/ws", "a.example");
         await using var b = await OpenAsync(app, "/ws", "B.example:8080");
 
-        await a.SendAsync(ClientFrame.OfText("from a"));
+        await a.SendAsync(ClientFrame.CreateText("from a"));
         Assert.Equal("from a", (await a.ReadFrameAsync()).Text);
         await app.PublishToAsync(Recipients.Group("//b.example/ws"), "for b");
 
@@ -34,7 +34,7 @@ public sealed class GroupScopeTests
         await using var two = await RawClient.OpenAsync(app, "/Tenant2/rooms/blue");
         await using var none = await RawClient.OpenAsync(app, "/rooms/blue");
 
-        await one.SendAsync(ClientFrame.OfText("from tenant 1"));
+        await one.SendAsync(ClientFrame.CreateText("from tenant 1"));
         Assert.Equal("from tenant 1", (await one.ReadFrameAsync()).Text);
         await app.PublishToAsync(Recipients.Group("/tenant2/rooms/blue"), "for tenant 2");
         Assert.Equal("for tenant 2", (await two.ReadFrameAsync()).Text);
@@ -68,7 +68,7 @@ public sealed class GroupScopeTests
         await using var one = await RawClient.OpenAsync(app, "/tenant1/rooms/blue");
         await using var two = await RawClient.OpenAsync(app, "/tenant2/rooms/blue");
 
-        await one.SendAsync(ClientFrame.OfText("hello"));
+        await one.SendAsync(ClientFrame.CreateText("hello"));
 
         Assert.Equal("hello", (await two.ReadFrameAsync()).Text);
         Assert.Equal([group, group], HomeGroups(app));
@@ -89,7 +89,7 @@ public sealed class GroupScopeTests
         await using var b = await OpenAsync(app, "/ws", "b.example");
         await using var c = await OpenAsync(app, "/ws", "c.example");
 
-        await a.SendAsync(ClientFrame.OfText("from a"));
+        await a.SendAsync(ClientFrame.CreateText("from a"));
 
         Assert.Equal("from a", (await b.ReadFrameAsync()).Text);
         Assert.Equal(["//c.example/ws", "/ws", "/ws"], HomeGroups(app));

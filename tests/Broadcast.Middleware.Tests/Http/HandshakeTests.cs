@@ -36,7 +36,7 @@ public sealed class HandshakeTests
         await using var client = await RawClient.ConnectAsync(app);
 
         var answer = await client.HandshakeAsync(changes: (header, value));
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
 
         Assert.Equal(101, answer.Status);
         Assert.Null(answer["Sec-WebSocket-Extensions"]);
@@ -51,7 +51,7 @@ public sealed class HandshakeTests
         var handshake = $"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
             $"Sec-WebSocket-Version: 13\r\n{Handshake}: {RawClient.Key}\r\n\r\n";
 
-        await client.SendAsync(Encoding.ASCII.GetBytes(handshake).Concat(ClientFrame.OfText("early")).ToArray());
+        await client.SendAsync(Encoding.ASCII.GetBytes(handshake).Concat(ClientFrame.CreateText("early")).ToArray());
 
         // The answer ends with an empty line after its headers, and the frame follows.
         var answer = new StringBuilder();
@@ -70,7 +70,7 @@ public sealed class HandshakeTests
         });
         await using var client = await RawClient.OpenAsync(app);
 
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
 
         Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
     }

@@ -13,7 +13,7 @@ public sealed class Http2IdleTests
 
         // Wait on the system clock, because Kestrel measures its grace period of five seconds with this clock.
         await Task.Delay(TimeSpan.FromSeconds(7), TestContext.Current.CancellationToken);
-        await client.SendAsync(ClientFrame.OfText("still here"));
+        await client.SendAsync(ClientFrame.CreateText("still here"));
 
         Assert.Equal("still here", (await client.ReadFrameAsync()).Text);
         Assert.Equal(1, app.Registry.Count);

@@ -120,7 +120,7 @@ public sealed class Http2Tests
         await Numbered.ReadAllAsync(client, 100);
         var close = await client.ReadFrameAsync();
         Assert.Equal((4001, "enough"), (close.CloseCode, close.CloseReason));
-        await client.SendAsync(ClientFrame.OfClose(4001));
+        await client.SendAsync(ClientFrame.CreateClose(4001));
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
@@ -136,7 +136,7 @@ public sealed class Http2Tests
         await leaving.DisposeAsync();
 
         await Eventually.True(() => app.Registry.Count == 1);
-        await witness.SendAsync(ClientFrame.OfText("alone"));
+        await witness.SendAsync(ClientFrame.CreateText("alone"));
         Assert.Equal("alone", (await witness.ReadFrameAsync()).Text);
         LogAssert.NoErrors(app);
     }
@@ -180,7 +180,7 @@ public sealed class Http2Tests
 
         var stopping = app.StopAsync();
         Assert.Equal(1001, (await client.ReadFrameAsync()).CloseCode);
-        await client.SendAsync(ClientFrame.OfClose(1001));
+        await client.SendAsync(ClientFrame.CreateClose(1001));
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await client.DisposeAsync();
 

@@ -45,7 +45,7 @@ public sealed class HugeFrameTests
 
         async Task TalkAsync(int number)
         {
-            await speaker.SendAsync(ClientFrame.OfText($"{number}"));
+            await speaker.SendAsync(ClientFrame.CreateText($"{number}"));
             foreach (var client in new[] { speaker, listener }) Assert.Equal($"{number}", (await client.ReadFrameAsync()).Text);
         }
     }

@@ -73,7 +73,7 @@ public sealed class JwtBearerTests
 
         await using (var failing = await RawClient.OpenAsync(app, path))
         {
-            await failing.SendAsync(ClientFrame.OfText("fail"));
+            await failing.SendAsync(ClientFrame.CreateText("fail"));
             Assert.Equal(1011, await failing.ClosedWithAsync());
         }
 
@@ -124,7 +124,7 @@ public sealed class JwtBearerTests
         await client.JoinedAsync();
         await app.PublishAsync("too early");
 
-        await client.SendAsync(ClientFrame.OfText(CreateToken("ann")));
+        await client.SendAsync(ClientFrame.CreateText(CreateToken("ann")));
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
         await app.PublishToAsync(Recipients.User("ann"), "for ann");
 
@@ -132,19 +132,19 @@ public sealed class JwtBearerTests
         Assert.Equal("ann", Assert.Single(app.Registry.GetUserConnections("ann")).UserId);
         // The first message contains the token, so the message filters do not receive it. The message filters receive
         // the next message.
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
         Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
 
         // MaxConnectionsPerUser is 1, so the server refuses a second connection of the same user.
         await using var second = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await second.HandshakeAsync()).Status);
-        await second.SendAsync(ClientFrame.OfText(CreateToken("ann")));
+        await second.SendAsync(ClientFrame.CreateText(CreateToken("ann")));
         Assert.Equal(1008, await second.ClosedWithAsync());
         await client.LeaveAsync();
         await Eventually.True(() => app.Registry.Count == 0);
         await using var third = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await third.HandshakeAsync()).Status);
-        await third.SendAsync(ClientFrame.OfText(CreateToken("ann")));
+        await third.SendAsync(ClientFrame.CreateText(CreateToken("ann")));
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
         LogAssert.NoErrors(app);
     }
@@ -155,7 +155,7 @@ public sealed class JwtBearerTests
         await using var app = await StartFirstMessageAsync();
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
-        await client.SendAsync(ClientFrame.OfText(CreateToken("ann")));
+        await client.SendAsync(ClientFrame.CreateText(CreateToken("ann")));
         await client.JoinedAsync();
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
 
@@ -181,7 +181,7 @@ public sealed class JwtBearerTests
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
 
         if (first is null) _time.Advance(TimeSpan.FromSeconds(20));
-        else await client.SendAsync(ClientFrame.OfText(first));
+        else await client.SendAsync(ClientFrame.CreateText(first));
 
         Assert.Equal(1008, await client.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 0);
@@ -202,7 +202,7 @@ public sealed class JwtBearerTests
 
         if (sendsCloseFrame)
         {
-            await client.SendAsync(ClientFrame.OfClose(1000));
+            await client.SendAsync(ClientFrame.CreateClose(1000));
             Assert.Equal(1000, (await client.ReadCloseAsync()).CloseCode);
         }
         else

@@ -69,7 +69,7 @@ public sealed class KeepAliveTests
         for (; !isPinged; beats++)
         {
             await BeatAsync(app, 1);
-            await sending.SendAsync(ClientFrame.OfText("tick"));
+            await sending.SendAsync(ClientFrame.CreateText("tick"));
             Assert.Equal("tick", (await sending.ReadFrameAsync()).Text);
             var frame = await receiving.ReadFrameAsync();
             isPinged = frame.Opcode == ClientFrame.Ping;
@@ -90,7 +90,7 @@ public sealed class KeepAliveTests
             await next(context);
         }));
         await using var client = await RawClient.OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("takes long"));
+        await client.SendAsync(ClientFrame.CreateText("takes long"));
         await entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
         // These 14 heartbeats take longer than the interval and the timeout together.

@@ -48,7 +48,7 @@ public sealed class OtherMiddlewareTests
         await using var one = await RawClient.OpenAsync(app);
         await using var two = await RawClient.OpenAsync(app);
 
-        await one.SendAsync(ClientFrame.OfText("hello"));
+        await one.SendAsync(ClientFrame.CreateText("hello"));
 
         Assert.Equal("hello", (await one.ReadFrameAsync()).Text);
         Assert.Equal("hello", (await two.ReadFrameAsync()).Text);
@@ -101,7 +101,7 @@ public sealed class OtherMiddlewareTests
         await using var one = await RawClient.OpenAsync(app);
         await using var two = await RawClient.OpenAsync(app);
 
-        await one.SendAsync(ClientFrame.OfText("hello"));
+        await one.SendAsync(ClientFrame.CreateText("hello"));
 
         Assert.Equal("hello", (await one.ReadFrameAsync()).Text);
         Assert.Equal("hello", (await two.ReadFrameAsync()).Text);

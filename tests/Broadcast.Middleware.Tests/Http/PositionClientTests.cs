@@ -38,7 +38,7 @@ public sealed class PositionClientTests
         await app.Broadcaster.PublishAsync(Message.FromText("typing") with { IsTransient = true }, _members, Token);
         await app.PublishToAsync(Recipients.Group("/other"), "other");
         await app.PublishAsync("all");
-        await client.SendAsync(ClientFrame.OfText("own"));
+        await client.SendAsync(ClientFrame.CreateText("own"));
 
         foreach (var (offset, text) in new[] { (1, "text"), (2, "two\nlines"), (3, "") })
             Assert.Equal((ClientFrame.Text, $"{At(start, offset)}\n{text}"), Content(await client.ReadFrameAsync()));
@@ -66,7 +66,7 @@ public sealed class PositionClientTests
         await using var client = await OpenAsync(app);
         var start = await ReadStartAsync(client, "joined");
         await using var other = await RawClient.OpenAsync(app);
-        await other.SendAsync(ClientFrame.OfText(hostile));
+        await other.SendAsync(ClientFrame.CreateText(hostile));
         Assert.Equal($"{At(start, 1)}\n{hostile}", (await client.ReadFrameAsync()).Text);
         // A raw client receives the text unchanged.
         Assert.Equal(hostile, (await other.ReadFrameAsync()).Text);
@@ -96,7 +96,7 @@ public sealed class PositionClientTests
                 await nodes[publisher % nodes.Length].PublishToAsync(_members, $"{publisher} {i}");
             }
         }, Token)));
-        // The server removes a group without members and messages, and the next group has another epoch. So disconnect
+        // The server removes an empty group without messages, and the next group has another epoch. So disconnect
         // only after the first message.
         await first.ReadFrameAsync();
         await first.DisposeAsync();

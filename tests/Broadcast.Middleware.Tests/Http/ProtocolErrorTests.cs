@@ -67,16 +67,16 @@ public sealed class ProtocolErrorTests
         // Section 5.5.1: the payload of a close frame is empty or starts with a two-byte code. Section 7.4 lists the
         // codes.
         ["a close frame of one byte"] = (ClientFrame.Make(ClientFrame.Close, [0x03]), 1002),
-        ["close code 0"] = (ClientFrame.OfClose(0), 1002),
-        ["close code 999"] = (ClientFrame.OfClose(999), 1002),
-        ["close code 1004"] = (ClientFrame.OfClose(1004), 1002),
-        ["close code 1005"] = (ClientFrame.OfClose(1005), 1002),
-        ["close code 1006"] = (ClientFrame.OfClose(1006), 1002),
-        ["close code 1015"] = (ClientFrame.OfClose(1015), 1002),
-        ["close code 1016"] = (ClientFrame.OfClose(1016), 1002),
-        ["close code 2999"] = (ClientFrame.OfClose(2999), 1002),
-        ["close code 5000"] = (ClientFrame.OfClose(5000), 1002),
-        ["close code 65535"] = (ClientFrame.OfClose(65535), 1002),
+        ["close code 0"] = (ClientFrame.CreateClose(0), 1002),
+        ["close code 999"] = (ClientFrame.CreateClose(999), 1002),
+        ["close code 1004"] = (ClientFrame.CreateClose(1004), 1002),
+        ["close code 1005"] = (ClientFrame.CreateClose(1005), 1002),
+        ["close code 1006"] = (ClientFrame.CreateClose(1006), 1002),
+        ["close code 1015"] = (ClientFrame.CreateClose(1015), 1002),
+        ["close code 1016"] = (ClientFrame.CreateClose(1016), 1002),
+        ["close code 2999"] = (ClientFrame.CreateClose(2999), 1002),
+        ["close code 5000"] = (ClientFrame.CreateClose(5000), 1002),
+        ["close code 65535"] = (ClientFrame.CreateClose(65535), 1002),
         // The reason of this close frame is not UTF-8. A close frame is not a message, so the server uses code 1002 for
         // a violation of section 5.5.1.
         ["a close reason that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, 0xC3, 0x28]), 1002),
@@ -114,7 +114,7 @@ public sealed class ProtocolErrorTests
         await using var witness = await RawClient.OpenAsync(app);
         await using var offender = await RawClient.OpenAsync(app);
 
-        await offender.SendAsync(ClientFrame.OfText("good"), ClientFrame.Make(3, "bad"u8), ClientFrame.OfText("too late"));
+        await offender.SendAsync(ClientFrame.CreateText("good"), ClientFrame.Make(3, "bad"u8), ClientFrame.CreateText("too late"));
 
         Assert.Equal("good", (await witness.ReadFrameAsync()).Text);
         Assert.Equal(1002, (await offender.ReadCloseAsync()).CloseCode);

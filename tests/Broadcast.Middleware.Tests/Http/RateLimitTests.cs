@@ -87,5 +87,5 @@ public sealed class RateLimitTests
 
     /// <summary>Sends the given number of messages in one write.</summary>
     static Task SendAsync(RawClient client, int messages) =>
-        client.SendAsync(Enumerable.Repeat(ClientFrame.OfText("x"), messages).SelectMany(frame => frame).ToArray());
+        client.SendAsync(Enumerable.Repeat(ClientFrame.CreateText("x"), messages).SelectMany(frame => frame).ToArray());
 }

@@ -31,7 +31,7 @@ public sealed class RawSubprotocolTests
         Assert.Equal((101, accepted), (answer.Status, answer[Header]));
         await client.JoinedAsync();
 
-        await client.SendAsync(ClientFrame.OfText("text"));
+        await client.SendAsync(ClientFrame.CreateText("text"));
         Assert.Equal("text", (await other.ReadFrameAsync()).Text);
         Assert.Equal("text", (await client.ReadFrameAsync()).Text);
         await other.SendAsync(ClientFrame.Make(ClientFrame.Binary, [0, 255, 7]));
@@ -54,13 +54,14 @@ public sealed class RawSubprotocolTests
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.RawSubprotocols.Add(JsonClient.Subprotocol));
         await using var client = await RawClient.OpenAsync(app, (Header, JsonClient.Subprotocol));
-        await client.SendAsync(ClientFrame.OfText("text"));
+        await client.SendAsync(ClientFrame.CreateText("text"));
         Assert.Equal("text", (await client.ReadFrameAsync()).Text);
     }
 
     [Theory]
     [InlineData("unknown")]
     [InlineData("CHAT")]
+    [InlineData("JSON.webpubsub.azure.v1")]
     [InlineData("unknown, secret-token")]
     public async Task Handshake_OnlyUnknownSubprotocols_IsRefusedBeforeFilters(string requested)
     {
@@ -108,7 +109,7 @@ public sealed class RawSubprotocolTests
         using var http2 = new Http2Client(app);
         await using var client = await http2.HandshakeAsync("/ws", "chat");
         await client.JoinedAsync();
-        await client.SendAsync(ClientFrame.OfText("text"));
+        await client.SendAsync(ClientFrame.CreateText("text"));
         Assert.Equal("text", (await client.ReadFrameAsync()).Text);
     }
 

@@ -58,12 +58,12 @@ public sealed class RefreshEndpointTests
             app.MapBroadcastRefresh("/ws/refresh", "/ws").RequireAuthorization();
         });
         await using var client = await OpenAsync(app, "ann");
-        await client.SendAsync(ClientFrame.OfText("1"));
+        await client.SendAsync(ClientFrame.CreateText("1"));
         Assert.Equal("1", (await client.ReadFrameAsync()).Text);
 
         Assert.Equal(HttpStatusCode.NoContent, await RefreshAsync(app, app.Registry.Connections.Single().Id, "ann", headers: TestUsers.In("editor")));
 
-        await client.SendAsync(ClientFrame.OfText("2"));
+        await client.SendAsync(ClientFrame.CreateText("2"));
         Assert.Equal("2", (await client.ReadFrameAsync()).Text);
         Assert.Equal([false, true], roles);
     }

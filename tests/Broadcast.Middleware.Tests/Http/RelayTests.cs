@@ -52,7 +52,7 @@ public sealed class RelayTests
         await using var app = await BroadcastApp.StartAsync();
         await using var sender = await RawClient.OpenAsync(app);
 
-        foreach (var piece in ClientFrame.OfText("slow, but here").Chunk(1)) await sender.SendAsync(piece);
+        foreach (var piece in ClientFrame.CreateText("slow, but here").Chunk(1)) await sender.SendAsync(piece);
 
         Assert.Equal("slow, but here", (await sender.ReadFrameAsync()).Text);
     }
@@ -93,7 +93,7 @@ public sealed class RelayTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
 
-        await client.SendAsync(ClientFrame.Make(ClientFrame.Pong, "unasked"u8), ClientFrame.OfText("and on"));
+        await client.SendAsync(ClientFrame.Make(ClientFrame.Pong, "unasked"u8), ClientFrame.CreateText("and on"));
 
         Assert.Equal("and on", (await client.ReadFrameAsync()).Text);
     }

@@ -14,7 +14,7 @@ public sealed class SlowFilterTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("slow"));
+        await client.SendAsync(ClientFrame.CreateText("slow"));
         await filter.Entered;
 
         for (var i = 0; i < 20; i++)
@@ -25,7 +25,7 @@ public sealed class SlowFilterTests
         }
 
         // The server processes one message at a time. So the second message waits, and the ping behind it also waits.
-        await client.SendAsync(ClientFrame.OfText("next"), ClientFrame.Make(ClientFrame.Ping, []));
+        await client.SendAsync(ClientFrame.CreateText("next"), ClientFrame.Make(ClientFrame.Ping, []));
         await app.PublishAsync("other");
         Assert.Equal("other", (await client.ReadFrameAsync()).Text);
         filter.Release();
@@ -57,12 +57,12 @@ public sealed class SlowFilterTests
         await using var client = await RawClient.OpenAsync(app);
         for (var i = 0; i < 100; i++)
         {
-            await client.SendAsync(ClientFrame.OfText($"{i}"));
+            await client.SendAsync(ClientFrame.CreateText($"{i}"));
             Assert.Equal($"{i}", (await client.ReadFrameAsync()).Text);
         }
 
         Assert.InRange(time.Started, 0, 1);
-        await client.SendAsync(ClientFrame.OfText("slow"), ClientFrame.Make(ClientFrame.Ping, [7]));
+        await client.SendAsync(ClientFrame.CreateText("slow"), ClientFrame.Make(ClientFrame.Ping, [7]));
         var answer = client.ReadFrameAsync();
         await Eventually.True(() =>
         {
@@ -91,10 +91,10 @@ public sealed class SlowFilterTests
         });
         using var meters = new Meters(app);
         var client = await OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("slow"));
+        await client.SendAsync(ClientFrame.CreateText("slow"));
         await filter.Entered;
 
-        await client.SendAsync(ClientFrame.OfClose(code));
+        await client.SendAsync(ClientFrame.CreateClose(code));
         Assert.Equal(code, (await client.ReadFrameAsync()).CloseCode);
         filter.Release();
 
@@ -120,7 +120,7 @@ public sealed class SlowFilterTests
         for (var i = 0; i < 50; i++)
         {
             await using var client = await RawClient.OpenAsync(app);
-            await client.SendAsync((byte[])[.. ClientFrame.OfText("question"), .. ClientFrame.OfClose(1000)]);
+            await client.SendAsync((byte[])[.. ClientFrame.CreateText("question"), .. ClientFrame.CreateClose(1000)]);
             Assert.Equal("question", (await client.ReadFrameAsync()).Text);
             Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
         }
@@ -132,7 +132,7 @@ public sealed class SlowFilterTests
         using var filter = new BlockingFilter(Stage.Message, Blocking.UntilAborted);
         await using var app = await StartAsync(filter);
         var client = await OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("slow"));
+        await client.SendAsync(ClientFrame.CreateText("slow"));
         await filter.Entered;
 
         client.Reset();
@@ -148,7 +148,7 @@ public sealed class SlowFilterTests
         await using var app = await StartAsync(filter, options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         using var meters = new Meters(app);
         await using var client = await OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("slow"));
+        await client.SendAsync(ClientFrame.CreateText("slow"));
         await filter.Entered;
 
         await client.SendAsync(ClientFrame.Make(3, []));

@@ -59,7 +59,7 @@ public sealed class WireRegressionTests
             await Task.Delay(Timeout.Infinite, context.Connection.ConnectionAborted);
         }));
         await using var client = await RawClient.OpenAsync(app);
-        await client.SendAsync(ClientFrame.OfText("wait for me"));
+        await client.SendAsync(ClientFrame.CreateText("wait for me"));
         await entered.Task.WaitAsync(TestContext.Current.CancellationToken);
 
         client.Reset();
@@ -87,7 +87,7 @@ public sealed class WireRegressionTests
 
         await BeatAsync(app, time, 14);
         started.SetResult();
-        await client.SendAsync(ClientFrame.OfText("hello"));
+        await client.SendAsync(ClientFrame.CreateText("hello"));
 
         while (await client.ReadFrameAsync() is var frame && frame.Text != "hello") Assert.Equal(ClientFrame.Ping, frame.Opcode);
     }
@@ -109,7 +109,7 @@ public sealed class WireRegressionTests
         await BeatAsync(app, time, 14);
 
         Assert.Equal(1, app.Registry.Count);
-        await client.SendAsync(ClientFrame.OfClose(1000));
+        await client.SendAsync(ClientFrame.CreateClose(1000));
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
     }
 
@@ -180,7 +180,7 @@ public sealed class WireRegressionTests
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
 
-        await client.SendAsync(ClientFrame.Make(3, "bad"u8), ClientFrame.OfClose(1002));
+        await client.SendAsync(ClientFrame.Make(3, "bad"u8), ClientFrame.CreateClose(1002));
 
         Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
@@ -202,7 +202,7 @@ public sealed class WireRegressionTests
             var id = app.Registry.Connections.Single().Id;
 
             var closing = Task.Run(() => app.Broadcaster.CloseAsync(id, (WebSocketCloseStatus)4000).AsTask(), TestContext.Current.CancellationToken);
-            await client.SendAsync(ClientFrame.OfClose(1000));
+            await client.SendAsync(ClientFrame.CreateClose(1000));
 
             var close = await client.ReadFrameAsync();
             Assert.Equal(ClientFrame.Close, close.Opcode);

@@ -188,7 +188,7 @@ public sealed class PresenceEndpointTests
         await using var app = await StartAsync();
         await using var watcher = await WatchAsync(app);
         await using var other = await WatchAsync(app);
-        await watcher.SendAsync(ClientFrame.OfText("hello"));
+        await watcher.SendAsync(ClientFrame.CreateText("hello"));
 
         Assert.Equal(1008, await watcher.ClosedWithAsync());
         Assert.Equal("""{"type":"snapshot","members":[]}""", await JsonClient.ReadAsync(other));

@@ -30,7 +30,7 @@ static class JsonClient
     }
 
     public static Task SendTextAsync(RawClient client, params string[] messages) =>
-        client.SendAsync([.. messages.Select(message => (ReadOnlyMemory<byte>)ClientFrame.OfText(message))]);
+        client.SendAsync([.. messages.Select(message => (ReadOnlyMemory<byte>)ClientFrame.CreateText(message))]);
 
     /// <summary>Returns the next message. Fails if the message is not text.</summary>
     public static async Task<string> ReadAsync(RawClient client)
@@ -67,7 +67,7 @@ static class JsonClient
         var close = await client.ReadFrameAsync();
         Assert.Equal((ClientFrame.Close, code), (close.Opcode, close.CloseCode));
         Assert.Equal($$"""{"type":"system","event":"disconnected","message":"{{close.CloseReason}}"}""", disconnected);
-        await client.SendAsync(ClientFrame.OfClose(code));
+        await client.SendAsync(ClientFrame.CreateClose(code));
         await client.ReadEndAsync();
         return close.CloseReason;
     }

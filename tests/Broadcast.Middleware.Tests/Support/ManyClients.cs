@@ -79,7 +79,7 @@ sealed class ManyClients : IAsyncDisposable
         var at = Stopwatch.GetTimestamp();
         Assert.Equal(0x80 | ClientFrame.Close, buffer[0]);
         var code = BinaryPrimitives.ReadUInt16BigEndian(buffer.AsSpan(2));
-        await socket.SendAsync(ClientFrame.OfClose(code), TestContext.Current.CancellationToken);
+        await socket.SendAsync(ClientFrame.CreateClose(code), TestContext.Current.CancellationToken);
         Assert.Equal(0, await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken));
         socket.Dispose();
         return new(code, at);

@@ -68,7 +68,7 @@ sealed class RawClient(Stream stream, Socket? socket = null)
     /// <summary>Exchanges close frames with the server and waits for the end of the socket.</summary>
     public async Task LeaveAsync()
     {
-        await SendAsync(ClientFrame.OfClose(1000));
+        await SendAsync(ClientFrame.CreateClose(1000));
         await ReadCloseAsync();
         await ReadEndAsync();
     }
@@ -77,7 +77,7 @@ sealed class RawClient(Stream stream, Socket? socket = null)
     public async Task<int?> ClosedWithAsync()
     {
         var close = await ReadCloseAsync();
-        await SendAsync(ClientFrame.OfClose(close.CloseCode ?? 1000));
+        await SendAsync(ClientFrame.CreateClose(close.CloseCode ?? 1000));
         await ReadEndAsync();
         return close.CloseCode;
     }

@@ -69,7 +69,7 @@ sealed class ReliableClient : IAsyncDisposable
         var close = await transport.ReadFrameAsync();
         Assert.True(close.Opcode == ClientFrame.Close, close.Text);
         Assert.Equal((1008, Refused), (close.CloseCode, close.CloseReason));
-        await transport.SendAsync(ClientFrame.OfClose(1008));
+        await transport.SendAsync(ClientFrame.CreateClose(1008));
         await transport.ReadEndAsync();
     }
 

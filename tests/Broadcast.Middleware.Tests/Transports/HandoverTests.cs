@@ -91,7 +91,7 @@ public sealed class HandoverTests
             var request =
                 "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
                 $"Sec-WebSocket-Key: {RawClient.Key}\r\n\r\n";
-            var frames = Enumerable.Range(0, 20).SelectMany(static i => ClientFrame.OfText($"{i}"));
+            var frames = Enumerable.Range(0, 20).SelectMany(static i => ClientFrame.CreateText($"{i}"));
 
             await client.SendAsync((byte[])[.. Encoding.ASCII.GetBytes(request), .. frames]);
 
@@ -177,7 +177,7 @@ public sealed class HandoverTests
         Assert.False(stopping.IsCompleted, "The server does not wait for the connections.");
         foreach (var client in clients)
         {
-            await client.SendAsync(ClientFrame.OfClose(1001));
+            await client.SendAsync(ClientFrame.CreateClose(1001));
             await client.ReadEndAsync();
         }
 
@@ -228,7 +228,7 @@ public sealed class HandoverTests
         Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
         await ((DrainingServer)app.Services.GetRequiredService<IServer>()).Stopped;
         Assert.False(stopping.IsCompleted, "The app does not wait for the connection.");
-        await client.SendAsync(ClientFrame.OfClose(1001));
+        await client.SendAsync(ClientFrame.CreateClose(1001));
         await client.ReadEndAsync();
         await stopping.WaitAsync(Eventually.Patience, Token);
         Assert.Equal(0, app.Services.GetRequiredService<IConnectionRegistry>().Count);
@@ -334,7 +334,7 @@ public sealed class HandoverTests
 
     static async Task EchoAsync(RawClient client)
     {
-        await client.SendAsync(ClientFrame.OfText("echo"));
+        await client.SendAsync(ClientFrame.CreateText("echo"));
         Assert.Equal("echo", (await client.ReadFrameAsync()).Text);
     }
 
