@@ -2,8 +2,9 @@
 # This script builds the solution and runs its tests. The CI server runs the script three times: without an option, with --more, and
 # with --native. The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
 #   ./test.sh                    runs the tests of the library, Redis, the demo and the recipes.
-#   ./test.sh --more             runs library tests that start a server a second time, with open requests. Also tests the packages, and
-#                                runs the tests of states and random schedules with the assertions of a debug build.
+#   ./test.sh --more             runs library tests that start a server a second time, with open requests. Also tests the packages, runs
+#                                the tests of states and random schedules with the assertions of a debug build, runs other random tests
+#                                with more rounds, and runs the long tests of the demo.
 #   ./test.sh --native           compiles the demo with native AOT and tests the native program.
 #   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
@@ -133,15 +134,21 @@ if [ "${1:-}" = --more ]; then
   BROADCAST_TEST_OPEN_REQUESTS=1 run open Broadcast.Middleware.Tests --filter-class "${names[@]}"
   configuration=Debug run assertions Broadcast.Middleware.Tests --filter-class '*.StateTransitionTests' '*.ScheduleTests' '*.RecoveryTests' \
     '*.ReliableTests' '*ModelTests' '*StressTests' '*RaceTests' '*WriterTests' '*.ReconnectSessionTests'
+  # These tests have the longest random parts. Without an option, the script runs a quarter of their rounds.
+  BROADCAST_TEST_EFFORT=4 run effort Broadcast.Middleware.Tests --filter-class '*.MessageReaderTests' '*.GroupStateFeedTests' \
+    '*.InlineSendsTests' '*.WakeUpTests' '*.MessageInflaterTests' '*.JsonRequestTests' '*.GroupStateRequestTests'
   run packages Broadcast.Packages.Tests
+  DOTNET_TC_CallCounting=0 run demo WebDemo.Tests --filter-trait Run=More
 else
-  run library Broadcast.Middleware.Tests "$@"
-  # The tests of the library take the longest time, because some of them must run alone. So the other projects have a lower priority.
+  # Some tests of the library need a process for themselves, for example because they measure its memory. These tests run one after the
+  # other and take the longest time. So the other tests have a lower priority.
+  run alone Broadcast.Middleware.Tests --filter-trait Run=Alone "$@"
   priority="nice -n 5"
+  run library Broadcast.Middleware.Tests --filter-not-trait Run=Alone "$@"
   run redis Broadcast.Middleware.Redis.Tests "$@"
   # The tests of the demo start many servers, and each server runs only for seconds. So the servers do not compile their code again with
   # optimization. This saves a quarter of the CPU time of these tests.
-  DOTNET_TC_CallCounting=0 run demo WebDemo.Tests "$@"
+  DOTNET_TC_CallCounting=0 run demo WebDemo.Tests --filter-not-trait Run=More "$@"
   run recipes Broadcast.Recipes.Tests "$@"
 fi
 

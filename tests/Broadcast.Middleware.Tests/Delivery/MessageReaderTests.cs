@@ -22,7 +22,7 @@ public sealed class MessageReaderTests
                 // The framework reports code 1000 for a close frame without a code.
                 Assert.Equal(await FrameworkItemsAsync(bytes), items.Select(static item => item == "close 1005 " ? "close 1000 " : item));
             },
-            iter: 2_000 * Effort.Factor);
+            iter: 500 * Effort.Factor);
 
     [Fact]
     public async Task Take_RandomFramesThroughWebSocketInput_ReturnsSameItemsAsFramework() =>
@@ -38,7 +38,7 @@ public sealed class MessageReaderTests
                 static IEnumerable<string> Contents(List<string> items) =>
                     items.Where(static item => !item.StartsWith("ping", StringComparison.Ordinal) && item != "end" && !item.StartsWith("error", StringComparison.Ordinal));
             },
-            iter: 1_000 * Effort.Factor);
+            iter: 250 * Effort.Factor);
 
     [Fact]
     public async Task Take_RandomTextInRandomPieces_FindsFirstInvalidByte() =>
@@ -51,7 +51,7 @@ public sealed class MessageReaderTests
                 var items = await ItemsAsync(InPieces(bytes, piece));
                 Assert.Equal(HasInvalidPrefix(text) ? "error 1007" : "end", items[^1]);
             },
-            iter: 1_500 * Effort.Factor);
+            iter: 400 * Effort.Factor);
 
     [Fact]
     public async Task Take_CompressedMessagesInRandomPieces_ReturnsDecompressedMessages() =>
@@ -78,7 +78,7 @@ public sealed class MessageReaderTests
 
                 Assert.Equal([.. expected, "end"], await ItemsAsync(InPieces([.. bytes], piece), decompresses: true));
             },
-            iter: 500 * Effort.Factor);
+            iter: 125 * Effort.Factor);
 
     [Fact]
     public async Task Release_IncompleteCompressedMessage_DropsRestOfMessage()

@@ -14,8 +14,8 @@ public sealed class WakeUpTests
     static readonly TimeSpan _longest = TimeSpan.FromSeconds(5) * Effort.Factor;
 
     [Theory]
-    [InlineData(1, 60_000)]
-    [InlineData(2, 20_000)]
+    [InlineData(1, 15_000)]
+    [InlineData(2, 5_000)]
     public async Task Pump_PostWhileBecomingIdle_LosesNoWakeUp(int posters, int rounds)
     {
         rounds *= Effort.Factor;
@@ -46,7 +46,7 @@ public sealed class WakeUpTests
     [Fact]
     public async Task Pump_WriteCompletesOnOtherThread_SendsNextMessage()
     {
-        var rounds = 20_000 * Effort.Factor;
+        var rounds = 5_000 * Effort.Factor;
         using var runner = new SpinningThread();
         using var ender = new SpinningThread();
         using var broadcast = new TestEngine();
@@ -73,7 +73,7 @@ public sealed class WakeUpTests
     public async Task Writer_PublishWhileScanningManyGroups_DeliversInOrder()
     {
         const int GroupCount = 128;
-        var rounds = 5_000 * Effort.Factor;
+        var rounds = 1_250 * Effort.Factor;
         using var runner = new SpinningThread();
         using var broadcast = new TestEngine();
         var ids = new List<byte>();
@@ -114,7 +114,7 @@ public sealed class WakeUpTests
     [Fact]
     public async Task Pump_AnnounceWhileActivating_ActivatesEachAnnouncementOnce()
     {
-        var rounds = 500_000 * Effort.Factor;
+        var rounds = 125_000 * Effort.Factor;
         var pump = new Pump(static _ => Assert.Fail("An announcement must not schedule the pump."));
         var started = Stopwatch.GetTimestamp();
         var running = 3;
@@ -151,7 +151,7 @@ public sealed class WakeUpTests
         {
             var mailboxes = new Mailbox[100];
             for (var i = 0; i < mailboxes.Length; i++) mailboxes[i] = new Mailbox();
-            for (var i = 1; i <= 800 * Effort.Factor; i++)
+            for (var i = 1; i <= 200 * Effort.Factor; i++)
             {
                 foreach (var mailbox in mailboxes)
                 {

@@ -216,7 +216,7 @@ public sealed class GroupStateFeedTests
                     return hasMore;
                 }
             },
-            iter: 500 * Effort.Factor);
+            iter: 125 * Effort.Factor);
 
     [Theory]
     [InlineData("{}", true)]
@@ -252,7 +252,7 @@ public sealed class GroupStateFeedTests
                 Assert.True(System.Text.Unicode.Utf8.IsValid(message.Span));
                 new StatePicture(Group).Apply(message);
             },
-            iter: 4_000 * Effort.Factor);
+            iter: 1_000 * Effort.Factor);
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_snapshot")]
     static extern ref FeedSnapshot? SnapshotOf(MemberFeed feed);

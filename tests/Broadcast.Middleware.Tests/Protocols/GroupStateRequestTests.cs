@@ -47,7 +47,7 @@ public sealed class GroupStateRequestTests
 
                 Assert.True(request.State.IsEmpty || GroupState.IsValid(request.State), text);
             },
-            iter: 20_000 * Effort.Factor);
+            iter: 5_000 * Effort.Factor);
 
     static JsonRequest Read(string json)
     {

@@ -61,7 +61,7 @@ public sealed class InlineSendsTests
         await using var app = await StartAsync(body, protocol, scheme);
         using var http = Client(protocol, receiveBuffer: 16 * 1024);
 
-        await Parallel.ForAsync(0, 80 * Effort.Factor, new ParallelOptions { MaxDegreeOfParallelism = 20, CancellationToken = Token }, async (i, token) =>
+        await Parallel.ForAsync(0, 20 * Effort.Factor, new ParallelOptions { MaxDegreeOfParallelism = 20, CancellationToken = Token }, async (i, token) =>
         {
             var start = i % 200 * 1_000;
             // Some responses declare their length. The other responses use chunks or HTTP/2 frames.

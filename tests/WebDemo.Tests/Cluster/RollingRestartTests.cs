@@ -5,6 +5,7 @@ using System.Net.WebSockets;
 namespace WebDemo.Tests;
 
 /// <summary>Tests a cluster of three nodes that restart one after the other, while clients connect, reconnect and publish.</summary>
+[Trait("Run", "More")]
 [Collection<RollingRestartCollection>]
 public sealed class RollingRestartTests : IAsyncLifetime
 {

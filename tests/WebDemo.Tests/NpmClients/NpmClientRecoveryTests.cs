@@ -4,6 +4,7 @@ using System.Net.WebSockets;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the published npm client with its reliable protocol on transports that break.</summary>
+[Trait("Run", "More")]
 public sealed class NpmClientRecoveryTests(DemoServer server)
 {
     const int Messages = 10_000;

@@ -1,6 +1,7 @@
 namespace WebDemo.Tests;
 
 /// <summary>Tests the published npm client when its server restarts. No other test uses the server at the same time.</summary>
+[Trait("Run", "More")]
 [Collection<RestartCollection>]
 public sealed class NpmClientRestartTests(RestartedServer restarted)
 {

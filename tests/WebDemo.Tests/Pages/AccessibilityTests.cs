@@ -4,6 +4,7 @@ using Microsoft.Playwright;
 namespace WebDemo.Tests;
 
 /// <summary>Runs axe-core on all pages, in light and dark colors, on a desktop and a phone, with a closed and an open drawer.</summary>
+[Trait("Run", "More")]
 public sealed class AccessibilityTests(DemoServer server, BrowserFixture browser)
 {
     const int DesktopWidth = 1280, PhoneWidth = 390, Height = 720;

@@ -10,6 +10,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the page of the dashboard in a browser.</summary>
+[Trait("Run", "More")]
 public sealed class DashboardPageTests(DashboardPageTests.DevelopmentServer development, BrowserFixture browser)
     : IClassFixture<DashboardPageTests.DevelopmentServer>
 {

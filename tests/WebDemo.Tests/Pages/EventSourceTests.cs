@@ -11,7 +11,7 @@ namespace WebDemo.Tests;
 /// <summary>Tests the EventSource client of a browser.</summary>
 public sealed class EventSourceTests(BrowserFixture browser)
 {
-    [Fact]
+    [Fact, Trait("Run", "More")]
     public async Task Reconnect_TransportCutSeveralTimes_ReceivesEachMessageOnce()
     {
         const int Cuts = 3;

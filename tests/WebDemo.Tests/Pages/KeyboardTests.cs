@@ -4,6 +4,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Uses the pages only with the keyboard. <see cref="BoardPageTests"/> and <see cref="PricesPageTests"/> test their pages.</summary>
+[Trait("Run", "More")]
 [Collection<PageCollection>]
 public sealed class KeyboardTests(DemoServer server, BrowserFixture browser)
 {

@@ -11,6 +11,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Runs the JavaScript clients of docs/guides/clients.md and the page of the quickstart in a browser.</summary>
+[Trait("Run", "More")]
 public sealed partial class ReconnectingClientTests(BrowserFixture browser)
 {
     [Fact]

@@ -23,7 +23,7 @@ public sealed class SiteTests(DemoServer server, BrowserFixture browser)
         }
     }
 
-    [Fact]
+    [Fact, Trait("Run", "More")]
     public async Task Page_OnPhone_FitsScreenWidth()
     {
         await using var ann = await browser.OpenAsync(

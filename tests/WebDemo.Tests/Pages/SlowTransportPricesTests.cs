@@ -3,6 +3,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the prices page on a slow transport.</summary>
+[Trait("Run", "More")]
 public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture browser)
 {
     // The server publishes about 16,000 bytes per second.
