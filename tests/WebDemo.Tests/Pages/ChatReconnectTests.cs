@@ -4,6 +4,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the chat page when its server stops or restarts. No other test uses the server at the same time.</summary>
+[Trait("Run", "More")]
 [Collection<RestartCollection>]
 public sealed class ChatReconnectTests(RestartedServer restarted, BrowserFixture browser)
 {

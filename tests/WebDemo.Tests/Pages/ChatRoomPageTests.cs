@@ -5,6 +5,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the chat page in rooms: the history, the recovery and the list of people.</summary>
+[Trait("Run", "More")]
 public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]

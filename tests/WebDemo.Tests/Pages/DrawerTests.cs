@@ -4,6 +4,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the drawer of each page, which shows the code of the page and its frames.</summary>
+[Trait("Run", "More")]
 public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
 {
     const int MaxCodeLines = 60, MaxShownLines = 15;

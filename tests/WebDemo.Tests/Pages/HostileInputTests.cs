@@ -5,6 +5,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests that pages show markup in names and messages as text, and ignore malformed messages.</summary>
+[Trait("Run", "More")]
 [Collection<PageCollection>]
 public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
 {

@@ -4,6 +4,7 @@ using static Microsoft.Playwright.Assertions;
 namespace WebDemo.Tests;
 
 /// <summary>Tests the start page in a browser.</summary>
+[Trait("Run", "More")]
 [Collection<PageCollection>]
 public sealed class LiveStartPageTests(DemoServer server, BrowserFixture browser)
 {

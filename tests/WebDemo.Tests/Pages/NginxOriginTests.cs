@@ -6,6 +6,7 @@ namespace WebDemo.Tests;
 /// Tests a browser that opens a page and a WebSocket through nginx. The settings of docs/operations/proxies.md keep the
 /// header Host.
 /// </summary>
+[Trait("Run", "More")]
 public sealed partial class NginxOriginTests(BrowserFixture browser)
 {
     const string Upgrade = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
