@@ -85,11 +85,23 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
     /// <param name="hasMore">True if more changes remain.</param>
     public ReadOnlyMemory<byte> Take(FeedSubscription subscription, int maxBytes, out bool hasMore)
     {
+        ReadOnlyMemory<byte> message;
+        while (!TryTake(subscription, maxBytes, out message, out hasMore))
+        {
+            // In the meantime, the feed has forgotten removals that the subscriber needs. So take a snapshot instead.
+        }
+
+        return message;
+    }
+
+    bool TryTake(FeedSubscription subscription, int maxBytes, out ReadOnlyMemory<byte> message, out bool hasMore)
+    {
+        message = default;
         bool isNew;
         lock (_gate)
         {
             hasMore = false;
-            if (!_isReady) return default;
+            if (!_isReady) return true;
             isNew = subscription.SentRemovalVersion < _forgottenVersion;
         }
 
@@ -105,11 +117,12 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
             if (isNew || !items.IsEmpty)
             {
                 lock (_gate) hasMore = Math.Min(lastVersion, subscription.SentRemovalVersion) < _version;
-                return WriteMessage(isNew, items.Span);
+                message = WriteMessage(isNew, items.Span);
+                return true;
             }
         }
 
-        return TakeChanges(subscription, maxBytes, out hasMore);
+        return TryTakeChanges(subscription, maxBytes, out message, out hasMore);
     }
 
     /// <summary>Returns true if the member has an item that is not removed.</summary>
@@ -163,12 +176,18 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
         foreach (var subscription in subscriptions) subscription.OnFailed(exception);
     }
 
-    ReadOnlyMemory<byte> TakeChanges(FeedSubscription subscription, int maxBytes, out bool hasMore)
+    /// <summary>
+    /// Takes the next changes. Returns false if the feed has forgotten removals that the subscriber has not received.
+    /// </summary>
+    bool TryTakeChanges(
+        FeedSubscription subscription, int maxBytes, out ReadOnlyMemory<byte> message, out bool hasMore)
     {
+        (message, hasMore) = (default, false);
         List<Item> changes;
         long version;
         lock (_gate)
         {
+            if (subscription.SentRemovalVersion < _forgottenVersion) return false;
             version = _version;
             changes = FindChangesLocked(subscription.SentVersion, subscription.SentRemovalVersion);
         }
@@ -182,7 +201,7 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
         var last = hasMore ? changes[count - 1].Version : version;
         subscription.SentVersion = Math.Max(subscription.SentVersion, last);
         subscription.SentRemovalVersion = Math.Max(subscription.SentRemovalVersion, last);
-        if (count == 0) return default;
+        if (count == 0) return true;
         var items = new ArrayBufferWriter<byte>(size + count);
         for (var i = 0; i < count; i++)
         {
@@ -190,7 +209,8 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
             items.Write(changes[i].Json.Span);
         }
 
-        return WriteMessage(isSnapshot: false, items.WrittenSpan);
+        message = WriteMessage(isSnapshot: false, items.WrittenSpan);
+        return true;
     }
 
     /// <summary>Returns the shared snapshot, or encodes a new snapshot.</summary>

@@ -47,6 +47,37 @@ public sealed class GroupStateFeedTests
         Assert.Equal((3, false), (news, feed.HasSubscriptions));
     }
 
+    /// <summary>
+    /// The feed forgets removals while a subscriber takes its changes. If the subscriber only received the remaining
+    /// changes, the subscriber would show the forgotten members forever. Each round tests another order of the steps.
+    /// </summary>
+    [Fact]
+    public async Task Take_FeedForgetsRemovalsMeanwhile_ReturnsSnapshot()
+    {
+        const int Members = 300, KeptRemovals = 278;
+        for (var round = 0; round < 300 * Effort.Factor; round++)
+        {
+            var (feed, subscription) = Subscribe();
+            var picture = new StatePicture(Group);
+            for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
+            picture.Apply(Take(feed, subscription));
+            for (var i = 0; i < KeptRemovals; i++) feed.Set($"{i}", null, default, At(Members + i));
+            using var start = new Barrier(2);
+            var removal = TestThread.Start(() =>
+            {
+                start.SignalAndWait(TestContext.Current.CancellationToken);
+                feed.Set($"{KeptRemovals}", null, default, At(Members + KeptRemovals));
+            });
+            start.SignalAndWait(TestContext.Current.CancellationToken);
+            for (var delay = round % 100; delay > 0; delay--) Thread.SpinWait(1);
+            var taken = Take(feed, subscription);
+            await removal;
+            if (taken.Length > 0) picture.Apply(taken);
+            while (Take(feed, subscription) is { Length: > 0 } rest) picture.Apply(rest);
+            Assert.Equal(Enumerable.Range(KeptRemovals + 1, Members - KeptRemovals - 1).Select(i => $"{i}"), picture.Members.Select(member => member.Id));
+        }
+    }
+
     [Fact]
     public void Take_OneSubscriberFarBehind_ReturnsSnapshotOnlyToThatSubscriber()
     {
