@@ -87,8 +87,14 @@ sealed class AuthenticationMonitor : IDisposable
     {
         var now = Now;
         ExtendIfRenewed(now);
-        var isDue = now >= Volatile.Read(ref _expires) || now >= Volatile.Read(ref _nextRevalidation);
-        if (!isDue || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
+        if (!IsDue(now) || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
+        // Another check may have ended between the two conditions. Then no check is due.
+        if (!IsDue(now))
+        {
+            Volatile.Write(ref _isChecking, 0);
+            return;
+        }
+
         // The revalidator is app code and may be slow. A separate task keeps the pump free for its other connections.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
         else if (TryEnd(now)) Expire();
@@ -113,6 +119,8 @@ sealed class AuthenticationMonitor : IDisposable
     }
 
     long Now => _time.GetUtcNow().UtcTicks;
+
+    bool IsDue(long now) => now >= Volatile.Read(ref _expires) || now >= Volatile.Read(ref _nextRevalidation);
 
     /// <summary>
     /// Extends an expired authentication if another request has renewed the cookie of the connection.

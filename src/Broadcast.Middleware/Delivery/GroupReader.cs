@@ -89,7 +89,9 @@ sealed class GroupReader(
         _canceling = canceled.UnsafeRegister(
             static (state, token) => ((GroupReader)state!).Cancel(new OperationCanceledException(token)), this);
         _stopping = stopping.UnsafeRegister(static state => ((GroupReader)state!).Finish(), this);
-        // The pump may have ended the reader before the registrations.
+        // The pump may have ended the reader before the registrations. Without the barrier, this thread and the thread
+        // of the leave could both read old values, and the registrations would stay.
+        Interlocked.MemoryBarrier();
         if (Volatile.Read(ref _hasLeft)) Unregister();
     }
 

@@ -36,8 +36,16 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     bool _hasEnded;
     FrameCompression? _compression;
 
-    public override CancellationToken ClientGone =>
-        _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
+    public override CancellationToken ClientGone
+    {
+        get
+        {
+            // TryTakeOver sets _connection before it clears the other fields. So read _connection last. A lock could
+            // block, because an abort holds the lock while it runs callbacks of the app.
+            var (handover, context) = (Volatile.Read(ref _handover), Volatile.Read(ref _context));
+            return Volatile.Read(ref _connection)?.Closed ?? handover?.ConnectionClosed ?? context!.RequestAborted;
+        }
+    }
 
     /// <summary>Reads from the client. Valid after <see cref="AcceptAsync"/>.</summary>
     public MessageReader Reader => _reader!;
@@ -134,7 +142,14 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         if (_handover is null) return false;
         // Abort reads _connection and _context under this lock.
-        lock (this) (_connection, _handover, _context, _upgraded) = (_handover.HandOver(), null, null, null);
+        lock (this)
+        {
+            _connection = _handover.HandOver();
+            Volatile.Write(ref _handover, null);
+            Volatile.Write(ref _context, null);
+            _upgraded = null;
+        }
+
         return true;
     }
 
