@@ -209,19 +209,21 @@ public sealed class GuideTests
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Token);
         var client = DocumentedListener.RunAsync(
             new Uri($"ws://127.0.0.1:{app.Port}/ws"), async text => await received.Writer.WriteAsync(text, Token), stop.Token);
-        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
-        // A connection joins the group of its URL before the group of all connections.
+        await app.Registry.OpenedAsync("/ws", 1);
         await app.PublishToAsync(Recipients.Group("/ws"), "before");
-        Assert.Equal("before", await received.Reader.ReadAsync(Token));
+        Assert.Equal("before", await ReceiveAsync());
 
         var first = app.Registry.Connections.Single().Id;
         await app.Broadcaster.CloseAsync(first, (System.Net.WebSockets.WebSocketCloseStatus)1012, cancellationToken: Token);
-        await Eventually.True(() => app.Registry.GetGroupMembers("/ws").Any(connection => connection.Id != first));
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1 && app.Registry.Find(first) is null);
+        await app.Registry.OpenedAsync("/ws", 1);
         await app.PublishToAsync(Recipients.Group("/ws"), "after");
 
-        Assert.Equal("after", await received.Reader.ReadAsync(Token));
+        Assert.Equal("after", await ReceiveAsync());
         await stop.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client);
+
+        Task<string> ReceiveAsync() => received.Reader.ReadAsync(Token).AsTask().WaitAsync(Eventually.Patience, Token);
     }
 
     [Fact]

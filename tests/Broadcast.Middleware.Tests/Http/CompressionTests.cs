@@ -164,7 +164,7 @@ public sealed class CompressionTests
         var client = app.Server.CreateWebSocketClient();
         client.ConfigureRequest = static request => request.Headers.SecWebSocketExtensions = "permessage-deflate";
         using var webSocket = await client.ConnectAsync(new Uri("ws://localhost/ws"), TestContext.Current.CancellationToken);
-        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
+        await app.Registry.OpenedAsync("/ws", 1);
         var text = Deflate.Json(500);
         await app.Broadcaster.PublishAsync(text, Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
         var buffer = new byte[1000];

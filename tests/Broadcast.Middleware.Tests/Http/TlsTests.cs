@@ -18,7 +18,7 @@ public sealed class TlsTests
         await using var app = await BroadcastApp.StartAsync(listen: endpoint => endpoint.UseHttps(certificate));
         using var one = await OpenAsync();
         using var two = await OpenAsync();
-        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
+        await app.Registry.OpenedAsync("/ws", 2);
         var payload = Enumerable.Range(0, 65_536).Select(i => (byte)i).ToArray();
 
         await one.SendAsync(payload, WebSocketMessageType.Binary, true, token);

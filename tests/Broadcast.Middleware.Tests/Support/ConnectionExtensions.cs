@@ -18,6 +18,16 @@ static class ConnectionExtensions
         };
     }
 
+    extension(IConnectionRegistry registry)
+    {
+        /// <summary>
+        /// Waits until the group has this number of members, and each member receives the messages of its groups. The registry alone
+        /// cannot show this, because the server adds a member to the registry before it adds the member to the log of the group.
+        /// </summary>
+        public Task OpenedAsync(string group, int count) =>
+            Eventually.True(() => registry.GetGroupMembers(group).Cast<Connection>().Count(static member => member.WasOpened) == count);
+    }
+
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_transport")]
     static extern ref ConnectionTransport? TransportOf(Connection connection);
 

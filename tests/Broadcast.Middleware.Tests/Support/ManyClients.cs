@@ -32,7 +32,7 @@ sealed class ManyClients : IAsyncDisposable
             var answer = new byte[512];
             while (Interlocked.Increment(ref next) is var index && index < count) sockets[index] = await OpenAsync(app, answer);
         }));
-        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == before + count);
+        await app.Registry.OpenedAsync("/ws", before + count);
         return new(sockets);
     }
 
