@@ -30,8 +30,8 @@ sealed class NodeHeartbeat(
     readonly TimeSpan _keyLifetime = TimeSpan.FromSeconds(Math.Ceiling(nodeTimeout.TotalSeconds));
     readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
 
-    // After its heartbeat has expired, a node takes a new name, because other nodes may still delete the members of the
-    // old name.
+    // The name that the node uses or tries to register. After the heartbeat of a node has expired, the node takes a new
+    // name, because other nodes may still delete the members of the old name.
     string _candidate = CreateName();
     volatile string? _nodeName;
     bool _mayBeInRedis;

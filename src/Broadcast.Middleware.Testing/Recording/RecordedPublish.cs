@@ -28,7 +28,7 @@ public sealed class RecordedPublish : IEquatable<RecordedPublish>
     /// <inheritdoc />
     public override int GetHashCode() => HashCode.Combine(Message, Recipients, Result);
 
-    /// <summary>Returns a text for assertion messages and debuggers.</summary>
+    /// <summary>Returns a description for assertion messages and debuggers.</summary>
     public override string ToString()
     {
         var payload = Message.Type == MessageType.Text ? $"'{Text}'" : $"{Message.Payload.Length} bytes";

@@ -84,7 +84,7 @@ sealed class Refusal(byte[]? eventStreamRetry, BroadcastLogger logger, Broadcast
                 "You have reached the maximum number of connections per user (MaxConnectionsPerUser). " +
                 "Close a connection first."),
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
-                "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). " +
+                "The address of the client has its maximum number of connections (MaxConnectionsPerAddress). " +
                 "Close a connection first. If all clients have the address of a proxy, add UseForwardedHeaders() " +
                 "with ForwardedHeaders.XForwardedFor to the app."),
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
@@ -92,7 +92,7 @@ sealed class Refusal(byte[]? eventStreamRetry, BroadcastLogger logger, Broadcast
                 CloseReasons.ShuttingDown + " Try again."),
             RefusalReason.MaxConnections => (StatusCodes.Status503ServiceUnavailable,
                 "The server has its maximum number of connections (MaxConnections, or the limit of Kestrel for " +
-                "upgraded connections). Try again later."),
+                "upgraded connections). Try again later. To admit more connections, raise the limit or add a node."),
             RefusalReason.ClusterUnreachable => (StatusCodes.Status503ServiceUnavailable,
                 "The server cannot reach its cluster. Try again later."),
             _ => (StatusCodes.Status503ServiceUnavailable, "The server accepts no more connections. Try again later."),

@@ -356,8 +356,8 @@ sealed class WebSocketHandler(
         }
         catch (Exception exception)
         {
-            // For example, the socket is already closed. No other request owns the connection, so end the connection
-            // here.
+            // The reconnect failed, for example because the socket is already closed. No other request owns the
+            // connection, so end the connection here.
             await lifecycle.EndAsync(connection, transport, null, exception);
             throw;
         }

@@ -31,10 +31,10 @@ sealed record LogSettings(
     /// </summary>
     public GroupOptions? Kept => History ?? Retained;
 
-    /// <summary>The maximum number of bytes that the log keeps for slow readers now.</summary>
+    /// <summary>The current maximum number of bytes that the log keeps for slow readers.</summary>
     public long CurrentCapacity => Capacity + (Reserve?.Bytes ?? 0);
 
-    /// <summary>The maximum number of bytes that the log keeps for unacknowledged messages now.</summary>
+    /// <summary>The current maximum number of bytes that the log keeps for unacknowledged messages.</summary>
     public long CurrentMaxRetained => MaxRetained + (Reserve?.Bytes ?? 0);
 
     public static LogSettings Create(

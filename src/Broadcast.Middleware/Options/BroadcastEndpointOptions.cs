@@ -110,8 +110,9 @@ public sealed class BroadcastEndpointOptions
 
     /// <summary>
     /// The payload size in bytes above which the server compresses a message. The server measures the size in the
-    /// format of the client's protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692). Null
-    /// means no compression. Default: <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
+    /// format of the client's protocol. Clients without compression (<c>permessage-deflate</c>, RFC 7692) receive
+    /// uncompressed messages. Null means no compression. Default:
+    /// <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

@@ -41,7 +41,7 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// How long the server waits for the first message of a client. If no message arrives in time, the server closes
-    /// the connection with close code 1008. Use the option for protocols in which the client identifies itself first.
+    /// the connection with close code 1008. Use the option if the first message identifies the client.
     /// The option does not apply to event streams, because their clients send no messages.
     /// <see cref="Timeout.InfiniteTimeSpan"/> means that a client need not send any message. Default:
     /// <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
@@ -209,13 +209,13 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The payload size in bytes above which the server compresses a message. The server measures the size in the
-    /// format of the client's protocol. The client must support compression (<c>permessage-deflate</c>, RFC 7692).
-    /// Clients may then also compress their messages. The server compresses a message once for all clients with the
-    /// same protocol, compression window and value of this option. The server sends a message uncompressed if
-    /// compression does not make the message smaller, or if the message sets <see cref="Message.DisableCompression"/>.
-    /// The server compresses neither the answers of a protocol nor event streams. A server with its own WebSocket
-    /// implementation, such as the <c>TestServer</c> of ASP.NET Core, does not support compression. Null means no
-    /// compression. Default: null. Range: 0 to 1,073,741,824.
+    /// format of the client's protocol. Clients without compression (<c>permessage-deflate</c>, RFC 7692) receive
+    /// uncompressed messages. The other clients may also compress their messages. The server compresses a message once
+    /// for all clients with the same protocol, compression window and value of this option. The server sends a message
+    /// uncompressed if compression does not make the message smaller, or if the message sets
+    /// <see cref="Message.DisableCompression"/>. The server compresses neither the answers of a protocol nor event
+    /// streams. A server with its own WebSocket implementation, such as the <c>TestServer</c> of ASP.NET Core, does not
+    /// support compression. Null means no compression. Default: null. Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

@@ -171,7 +171,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
 
     /// <summary>
     /// Ends the output. Without an error, the writer first sends all written bytes, even bytes that are not flushed.
-    /// The server's own pipe also sends these bytes.
+    /// The pipe of a server without inline sends does the same.
     /// </summary>
     public override void Complete(Exception? exception = null)
     {

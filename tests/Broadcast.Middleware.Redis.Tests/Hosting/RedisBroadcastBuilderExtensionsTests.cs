@@ -37,7 +37,7 @@ public sealed class RedisBroadcastBuilderExtensionsTests(SharedRedis redis)
     }
 
     [Fact]
-    public async Task AddRedis_ConnectionDelegateThrowsTwice_RetriesAndKeepsConnectionOpen()
+    public async Task AddRedis_ConnectionDelegateThrowsTwice_RetriesAndDisposeKeepsConnectionOpen()
     {
         await using var connection = await RedisServer.ConnectAsync(redis.Server.Configuration);
         var attempts = 0;
