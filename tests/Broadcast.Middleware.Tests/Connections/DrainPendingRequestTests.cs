@@ -22,7 +22,7 @@ public sealed class DrainPendingRequestTests
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         await JsonClient.SendTextAsync(client, Pay(1));
-        await _asked.Task;
+        await _asked.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
         var stopping = app.StopAsync();
         _answer.SetResult();
@@ -40,7 +40,7 @@ public sealed class DrainPendingRequestTests
         await using var client = await JsonClient.OpenAsync(app);
         var connection = (Connection)app.Registry.Connections.Single();
         await JsonClient.SendTextAsync(client, Pay(1));
-        await _asked.Task;
+        await _asked.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
         time.Advance(DrainTimeout * 0.7);
@@ -64,7 +64,7 @@ public sealed class DrainPendingRequestTests
         var connection = (Connection)app.Registry.Connections.Single();
         await using var other = await JsonClient.OpenAsync(app);
         await JsonClient.SendTextAsync(client, Pay(1));
-        await _asked.Task;
+        await _asked.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
 
@@ -87,7 +87,7 @@ public sealed class DrainPendingRequestTests
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         await JsonClient.SendTextAsync(client, Pay(1), Pay(2));
-        await _asked.Task;
+        await _asked.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
         _answer.SetResult();

@@ -168,7 +168,7 @@ public sealed class CompressionTests
         var text = Deflate.Json(500);
         await app.Broadcaster.PublishAsync(text, Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
         var buffer = new byte[1000];
-        var received = await webSocket.ReceiveAsync(buffer, TestContext.Current.CancellationToken);
+        var received = await webSocket.ReceiveAsync(buffer, TestContext.Current.CancellationToken).WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         Assert.Equal(text, Encoding.UTF8.GetString(buffer, 0, received.Count));
     }
 

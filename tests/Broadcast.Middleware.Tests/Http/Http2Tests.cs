@@ -40,7 +40,7 @@ public sealed class Http2Tests
         using var http2 = new Http2Client(app);
         var sockets = new List<ClientWebSocket>();
         for (var i = 0; i < Count; i++) sockets.Add(await http2.OpenAsync());
-        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == Count);
+        await app.Registry.OpenedAsync("/ws", Count);
 
         Assert.Single(app.Registry.Connections.Select(connection => connection.HttpContext.Connection.Id).Distinct());
         Assert.All(app.Registry.Connections, connection => Assert.Equal("HTTP/2", connection.HttpContext.Request.Protocol));
@@ -48,7 +48,7 @@ public sealed class Http2Tests
         var buffer = new byte[100];
         foreach (var socket in sockets)
         {
-            var received = await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken);
+            var received = await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken).WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
             Assert.Equal("to all of us", Encoding.UTF8.GetString(buffer, 0, received.Count));
         }
 

@@ -228,7 +228,7 @@ public sealed class PresenceTests
         using var stage = new TestEngine(registry: registry);
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         var removing = Task.Run(() => stage.Remove(connection), Token);
-        await registry.Forgetting.Task;
+        await registry.Forgetting.Task.WaitAsync(Eventually.Patience, Token);
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
         var next = watch.MoveNextAsync().AsTask();
         registry.Go();

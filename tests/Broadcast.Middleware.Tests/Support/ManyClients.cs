@@ -80,15 +80,18 @@ sealed class ManyClients : IAsyncDisposable
         Assert.Equal(0x80 | ClientFrame.Close, buffer[0]);
         var code = BinaryPrimitives.ReadUInt16BigEndian(buffer.AsSpan(2));
         await socket.SendAsync(ClientFrame.CreateClose(code), TestContext.Current.CancellationToken);
-        Assert.Equal(0, await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken));
+        Assert.Equal(0, await TakeAsync(socket, buffer));
         socket.Dispose();
         return new(code, at);
     }
 
     static async Task<int> ReceiveAsync(Socket socket, Memory<byte> buffer)
     {
-        var received = await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken);
+        var received = await TakeAsync(socket, buffer);
         Assert.True(received > 0, "The server has closed the socket.");
         return received;
     }
+
+    static Task<int> TakeAsync(Socket socket, Memory<byte> buffer) =>
+        socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken).AsTask().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 }

@@ -97,13 +97,15 @@ public sealed class BroadcastTestHostTests
         }));
         var raw = await host.ConnectAsync();
         raw.Drop();
-        Assert.Equal((null, true), await ends.Reader.ReadAsync(Token));
+        Assert.Equal((null, true), await ReadEndAsync());
         var events = await host.ConnectEventStreamAsync();
         events.Drop();
-        Assert.Null((await ends.Reader.ReadAsync(Token)).Item1);
+        Assert.Null((await ReadEndAsync()).Item1);
         var polite = await host.ConnectAsync();
         await polite.CloseAsync((WebSocketCloseStatus)4001, "bye");
-        Assert.Equal(((WebSocketCloseStatus)4001, false), await ends.Reader.ReadAsync(Token));
+        Assert.Equal(((WebSocketCloseStatus)4001, false), await ReadEndAsync());
+
+        Task<(WebSocketCloseStatus?, bool)> ReadEndAsync() => ends.Reader.ReadAsync(Token).AsTask().WaitAsync(Eventually.Patience, Token);
     }
 
     [Fact]
