@@ -13,14 +13,11 @@ namespace Broadcast.Middleware.Logs;
 /// </remarks>
 sealed class Block
 {
-    /// <summary>
-    /// Marks a gap: the log has dropped the blocks after the block that links to this block. A reader that reaches this
-    /// block has missed messages.
-    /// </summary>
-    public static readonly Block Cut = new(0, 0, 0);
+    /// <summary>The block of a cursor that has no position: see <see cref="Cursor.Release"/>.</summary>
+    public static readonly Block None = CreateGap();
 
     /// <summary>Marks the end of a broken log: the cluster has lost the next messages.</summary>
-    public static readonly Block Lost = new(0, 0, 0);
+    public static readonly Block Lost = CreateGap();
 
     /// <summary>The number of bytes that an entry uses in addition to its frame.</summary>
     public const int EntrySize = 32;
@@ -59,8 +56,8 @@ sealed class Block
         IsRetained = true;
     }
 
-    /// <summary>True for <see cref="Cut"/> and <see cref="Lost"/>.</summary>
-    public bool IsGap => this == Cut || this == Lost;
+    /// <summary>True for a gap: see <see cref="CreateGap"/>.</summary>
+    public bool IsGap { get; private init; }
 
     /// <summary>The pin of a block that has bookmarks: see <see cref="Retention"/>. Null without bookmarks.</summary>
     public Retention.Pin? Pin { get; set; }
@@ -180,6 +177,12 @@ sealed class Block
     public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
         from == to ? default : EntriesOf(encoder).Run(this, log, from, to);
 
+    /// <summary>
+    /// Creates a gap: a block without entries that replaces blocks that the log has dropped. A reader that reaches the
+    /// gap has missed messages. The gap links to the oldest block that the log still has, if such a block exists.
+    /// </summary>
+    public static Block CreateGap() => new(0, 0, 0) { IsGap = true };
+
     /// <summary>Creates a block for retained values.</summary>
     /// <param name="capacity">The size of all frames in bytes.</param>
     /// <param name="count">The number of entries.</param>
@@ -240,8 +243,8 @@ sealed class Block
     }
 
     /// <summary>
-    /// Ends this block. Readers continue in the next block, or find a gap if that block is <see cref="Cut"/> or
-    /// <see cref="Lost"/>.
+    /// Ends this block. Readers continue in the next block, or find a gap if <see cref="IsGap"/> is true for that
+    /// block.
     /// </summary>
     public void Link(Block next, int index = 0)
     {

@@ -117,7 +117,7 @@ sealed class Cursor
     /// <summary>
     /// True after <see cref="Release"/>. A released cursor has no position, so <see cref="HasLeft"/> is meaningless.
     /// </summary>
-    public bool IsReleased => _block == Block.Cut;
+    public bool IsReleased => _block == Block.None;
 
     /// <summary>
     /// The number of unread bytes, except for history and the newest message. The value is 0 or less if the cursor is
@@ -457,17 +457,13 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Moves to the newest entry. A cursor with a filter moves to the newest entry that the filter accepts. Returns the
-    /// number of skipped entries that this subscriber would otherwise receive.
+    /// Moves to the newest entry for this subscriber. Returns the number of skipped entries that this subscriber would
+    /// otherwise receive.
     /// </summary>
     public long SkipToLatest()
     {
-        Block tail;
-        int count;
-        lock (_log.Gate) (tail, count) = _log.End;
-        var index = Math.Max(0, count - 1);
-        if (HasFilter) (tail, index) = FindLatestAccepted(tail, count);
-        var end = Math.Min(tail.FirstOffset + index, LeaveOffset);
+        var (latest, index) = FindLatest();
+        var end = Math.Min(latest.FirstOffset + index, LeaveOffset);
         var skipped = Math.Max(0, end - Offset);
         var (passed, first) = ((Block?)_block, _index);
         while (passed is { IsGap: false } && passed.FirstOffset < end)
@@ -484,7 +480,7 @@ sealed class Cursor
             passed = passed.Next;
         }
 
-        if (tail.FirstOffset + index > Offset) (_block, _index) = (tail, index);
+        MoveTo(latest, index);
         HasMissed = false;
         return skipped;
     }
@@ -552,7 +548,7 @@ sealed class Cursor
         // The log of transient messages keeps its first block until each member has opened its cursor. So open the
         // cursor, although no reader needs the cursor.
         TryOpenTransient();
-        MoveTo(Block.Cut, 0);
+        MoveTo(Block.None, 0);
     }
 
     /// <summary>
@@ -702,23 +698,36 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Returns the newest entry that the filter accepts. If the log has dropped unread entries, the method searches
-    /// only the newest block. Returns the end of the log if the method finds no entry.
+    /// Finds the newest entry for this subscriber. If the log has dropped unread entries, the method continues with the
+    /// oldest block of the log. Returns the end of the log if the method finds no entry.
     /// </summary>
-    (Block Block, int Index) FindLatestAccepted(Block tail, int count)
+    (Block Block, int Index) FindLatest()
     {
-        var latest = (tail, count);
-        for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
+        // The log may grow faster than a filter can evaluate its entries. So do not follow the log beyond this offset.
+        var nextOffset = _log.NextOffset;
+        (Block Block, int Index)? latest = null;
+        for (var (block, first) = (_block, _index); ; (block, first) = (block.Next!, block.NextIndex))
         {
-            if (block.IsGap) (block, index, latest) = (tail, 0, (tail, count));
-            var end = block == tail ? count : block.Count;
-            for (; index < end; index++)
-            {
-                if (block.FirstOffset + index < LeaveOffset && !IsExcluded(block, index)) latest = (block, index);
-            }
-
-            if (block == tail) return latest;
+            // Read the successor before the count. A block with a successor gets no more entries.
+            var next = block.Next;
+            var count = block.Count;
+            if (FindLatest(block, first, count) is { } index) latest = (block, index);
+            if (next is null || next == Block.Lost) return latest ?? (block, count);
+            if (!block.IsGap && !next.IsGap && next.FirstOffset > nextOffset) return latest ?? (block, count);
         }
+    }
+
+    /// <summary>Finds the newest entry for this subscriber in a part of a block.</summary>
+    int? FindLatest(Block block, int from, int to)
+    {
+        to = (int)Math.Clamp(LeaveOffset - block.FirstOffset, from, to);
+        if (!HasFilter && !block.HasMetadata) return to > from ? to - 1 : null;
+        while (--to >= from)
+        {
+            if (!IsExcluded(block, to)) return to;
+        }
+
+        return null;
     }
 
     static bool HasCopies(Block block, int index) => block[index].Metadata is { HasCopies: true };

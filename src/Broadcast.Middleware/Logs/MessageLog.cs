@@ -34,6 +34,7 @@ sealed class MessageLog(
     const int MaxEntries = MaxBlockSize / Block.EntrySize;
 
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
+    WeakReference<Block>? _gap;
     Block _tail = new(0, firstOffset, 0);
     Retention? _retention;
     TransientLog? _transient;
@@ -333,10 +334,28 @@ sealed class MessageLog(
             {
                 if (lastByte - oldest.LastByte <= capacity) break;
                 if (_retention?.Holds(block, oldest.LastByte) is true) break;
-                block.Link(Block.Cut);
+                Cut(block);
             }
 
             _olderBlocks.Dequeue();
         }
+    }
+
+    /// <summary>Links a block to the gap instead of the next block.</summary>
+    /// <remarks>
+    /// All blocks with a cut link share one gap, which links to the oldest block without a cut link. So a reader that
+    /// has missed messages keeps the newest messages in memory, up to the capacity of the log.
+    /// </remarks>
+    void Cut(Block block)
+    {
+        if (_gap is null || !_gap.TryGetTarget(out var gap))
+        {
+            gap = Block.CreateGap();
+            _gap = new(gap);
+        }
+
+        // Readers follow these links without the lock. So set the link of the gap first.
+        gap.Link(block.Next!);
+        block.Link(gap);
     }
 }

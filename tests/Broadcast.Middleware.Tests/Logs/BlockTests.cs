@@ -77,8 +77,8 @@ public sealed class BlockTests
         var block = new Block(0, 3, 9);
         Assert.Equal((0, 0, 0), (block.Capacity, block.Count, block.Length));
         Assert.Null(block.Next);
-        block.Link(Block.Cut);
-        Assert.Same(Block.Cut, block.Next);
+        block.Link(Block.Lost);
+        Assert.Same(Block.Lost, block.Next);
     }
 
     sealed class FixedSizeEncoder(int size) : EntryEncoder

@@ -11,6 +11,9 @@ public sealed class ConflationPropertyTests
 
     enum Step { Publish, Take, Special, Leave }
 
+    /// <summary>Selects which messages are for the reader.</summary>
+    public enum Audience { All, Filtered, SomeExcluded }
+
     // Most steps publish a message. One message in six has no key.
     static readonly Gen<(Step Kind, int Log, string? Key, int Size)[]> Steps = Gen.Select(
         Gen.Frequency((12, Gen.Const(Step.Publish)), (3, Gen.Const(Step.Take)), (2, Gen.Const(Step.Special))),
@@ -45,19 +48,27 @@ public sealed class ConflationPropertyTests
         },
         iter: 500);
 
-    [Fact]
-    public void Skip_LogTrimmedBeforeReader_CountsDrops() => Steps.Sample(
+    [Theory]
+    [InlineData(Audience.All)]
+    [InlineData(Audience.Filtered)]
+    [InlineData(Audience.SomeExcluded)]
+    public void Skip_LogDroppedUnreadMessages_KeepsNewest(Audience audience) => Steps.Sample(
         steps =>
         {
-            var model = new LogModel(logs: 2, capacity: 2_000, SlowConsumer.SkipToLatest);
+            const int Capacity = 2_000;
+            var filter = audience == Audience.Filtered ? Filter : null;
+            var model = new LogModel(logs: 2, Capacity, SlowConsumer.SkipToLatest, filter);
             foreach (var (kind, log, key, size) in steps)
             {
-                if (kind == Step.Publish) model.Publish(log, key, size);
-                else if (kind == Step.Take && !model.Take() && model.Reader.HasMissed) model.Skip(2_000);
+                if (kind == Step.Publish) Publish(model, log, key, size, audience);
+                else if (kind == Step.Special) model.TrimIdle(log);
+                else if (!model.Take() && model.Reader.HasMissed) model.Skip(Capacity);
             }
 
-            for (model.TakeAll(); model.Reader.HasMissed; model.TakeAll()) model.Skip(2_000);
-            model.AssertCounted();
+            for (model.TakeAll(); model.Reader.HasMissed; model.TakeAll()) model.Skip(Capacity);
+            model.AssertGotNewest(Capacity);
+            // The count includes all messages that the log dropped, even if they were not for this reader.
+            if (audience == Audience.All) model.AssertCounted();
         },
         iter: 1_000);
 
@@ -98,13 +109,8 @@ public sealed class ConflationPropertyTests
         {
             switch (kind)
             {
-                case Step.Publish when isFiltered:
-                    // One message in five has no tags.
-                    var tags = size % 5 == 4 ? null : MessageTags.Create(("size", $"{size}"), ("kind", $"{"abcd"[size % 5]}"));
-                    model.Publish(log, key, size, isForReader: size % 5 is 0 or 2, tags);
-                    break;
                 case Step.Publish:
-                    model.Publish(log, key, size);
+                    Publish(model, log, key, size, isFiltered ? Audience.Filtered : Audience.All);
                     break;
                 case Step.Take:
                     model.Take();
@@ -120,5 +126,14 @@ public sealed class ConflationPropertyTests
 
         model.TakeAll();
         return model;
+    }
+
+    static void Publish(LogModel model, int log, string? key, int size, Audience audience)
+    {
+        // One message in five has no tags.
+        var tags = audience != Audience.Filtered || size % 5 == 4
+            ? null
+            : MessageTags.Create(("size", $"{size}"), ("kind", $"{"abcd"[size % 5]}"));
+        model.Publish(log, key, size, isForReader: audience == Audience.All || size % 5 is 0 or 2, tags);
     }
 }

@@ -149,6 +149,33 @@ public sealed class MessageLogTests
         Assert.False(_log.TrimIdle());
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void SkipToLatest_IdleLogDroppedUnreadMessages_FindsNewestMessage(bool isFiltered)
+    {
+        var cursor = NewCursor(isFiltered ? new(SubscriptionFilter.Parse("kind = a")) : null);
+        for (var i = 0; i < 2000; i++) Append(1000);
+        var newest = new Message(new byte[10], MessageType.Binary) { Tags = MessageTags.Create(("kind", "a")) };
+        _log.Append(newest, EntryMetadata.Create(newest, null));
+        TrimTwice();
+        // The filter rejects these messages. They are in a later block than the newest accepted message.
+        for (var i = 0; isFiltered && i < 3; i++) Append(1000);
+        TrimTwice();
+        Collect();
+        Assert.False(cursor.TryPeek(out _));
+        Assert.True(cursor.HasMissed);
+        cursor.SkipToLatest();
+        Assert.Equal([10], Read(cursor));
+
+        void TrimTwice()
+        {
+            _log.TrimIdle();
+            _log.TrimIdle();
+            Assert.Equal(0, _log.End.Block.Capacity);
+        }
+    }
+
     [Fact]
     public void TrimPrivateLog_OnlyReaderHasReadAllMessages_FreesLargeBlock()
     {
@@ -197,10 +224,9 @@ public sealed class MessageLogTests
         return _log.Append(new(new byte[size], MessageType.Binary), null);
     }
 
-    // The cursor has no subscriber, because these tests need no notification.
-    Cursor NewCursor()
+    Cursor NewCursor(CursorFilter? filter = null)
     {
-        lock (_log.Gate) return new Cursor(_log, null!, null);
+        lock (_log.Gate) return new Cursor(_log, new IdleSubscriber(), null, new() { Filter = filter });
     }
 
     static EntryRun Take(Cursor cursor, long lastSequence = long.MaxValue)
