@@ -12,9 +12,9 @@ public enum SlowConsumer
     Disconnect,
 
     /// <summary>
-    /// The client stays connected, skips all waiting messages, and continues with the newest message. The metric
-    /// <c>broadcast.messages.dropped</c> counts the skipped messages. Use this value if only the newest message
-    /// matters.
+    /// The client stays connected, skips all waiting messages, and continues with the newest message for the client.
+    /// The metric <c>broadcast.messages.dropped</c> counts the skipped messages. Use this value if only the newest
+    /// message matters.
     /// </summary>
     SkipToLatest,
 
