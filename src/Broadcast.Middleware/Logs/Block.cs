@@ -179,7 +179,7 @@ sealed class Block
 
     /// <summary>
     /// Creates a gap: a block without entries that replaces blocks that the log has dropped. A reader that reaches the
-    /// gap has missed messages. The gap links to the oldest block that the log still has, if such a block exists.
+    /// gap has missed messages. The gap may link to the oldest block of the log: see <see cref="MessageLog.LinkGap"/>.
     /// </summary>
     public static Block CreateGap() => new(0, 0, 0) { IsGap = true };
 

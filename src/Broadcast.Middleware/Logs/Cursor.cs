@@ -458,7 +458,7 @@ sealed class Cursor
 
     /// <summary>
     /// Moves to the newest entry for this subscriber. Returns the number of skipped entries that this subscriber would
-    /// otherwise receive.
+    /// otherwise receive. Call <see cref="PrepareToSkip"/> first.
     /// </summary>
     public long SkipToLatest()
     {
@@ -484,6 +484,9 @@ sealed class Cursor
         HasMissed = false;
         return skipped;
     }
+
+    /// <summary>Makes the log keep its newest messages for <see cref="SkipToLatest"/>.</summary>
+    public void PrepareToSkip() => _log.LinkGap();
 
     /// <summary>Lets the private log free the entries that its only reader has read.</summary>
     public void TrimPrivateLog()

@@ -84,6 +84,7 @@ sealed class LogReader
     /// </summary>
     public void Add(Cursor cursor)
     {
+        if (WhenSlow(cursor) == SlowConsumer.SkipToLatest) cursor.PrepareToSkip();
         NewCursor added;
         do added = new NewCursor(cursor, Volatile.Read(ref _newCursors));
         while (Interlocked.CompareExchange(ref _newCursors, added, added.Next) != added.Next);

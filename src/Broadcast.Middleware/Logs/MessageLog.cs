@@ -42,6 +42,7 @@ sealed class MessageLog(
     long _newestByte;
     bool _isBroken;
     bool _isAppending;
+    bool _linksGap = settings.WhenSlow == SlowConsumer.SkipToLatest;
 
     /// <summary>
     /// The lock of the log. A thread holds the lock to append, or to read a position without missing a concurrent
@@ -109,6 +110,7 @@ sealed class MessageLog(
         Debug.Assert(Gate.IsHeldByCurrentThread && !IsTransient);
         if (_transient is { } opened) return opened.Log;
         var log = new MessageLog(clock, settings) { Gate = Gate, Name = Name, Epoch = epoch, IsTransient = true };
+        if (_linksGap) log.LinkGap();
         Volatile.Write(ref _transient, new TransientLog(log, members));
         clock.HasTransientLogs = true;
         return log;
@@ -278,6 +280,27 @@ sealed class MessageLog(
     }
 
     /// <summary>
+    /// Links the gap to the oldest block from now on. A reader at the gap then finds the newest messages, and keeps
+    /// these messages in memory, up to the capacity of the log.
+    /// </summary>
+    /// <remarks>
+    /// Only readers with <see cref="SlowConsumer.SkipToLatest"/> need this link. The link has a cost: an unreachable
+    /// old block keeps newer blocks in memory until the garbage collector frees the old block. A test with 8 million
+    /// messages of 1 KB caused 542 garbage collections. With the link, 180 of these collections included generation 1.
+    /// Without the link, at most one collection did.
+    /// </remarks>
+    public void LinkGap()
+    {
+        if (Volatile.Read(ref _linksGap)) return;
+        lock (Gate)
+        {
+            if (_gap is not null && _gap.TryGetTarget(out var gap)) gap.Link(FindOldest());
+            _transient?.Log.LinkGap();
+            Volatile.Write(ref _linksGap, true);
+        }
+    }
+
+    /// <summary>
     /// Marks the end of a log whose next messages are lost. A reader notices the loss at the end of the log.
     /// </summary>
     public void BreakLocked()
@@ -313,6 +336,16 @@ sealed class MessageLog(
         _retention!.Remove(pin, EndByte);
     }
 
+    Block FindOldest()
+    {
+        foreach (var (reference, _) in _olderBlocks)
+        {
+            if (reference.TryGetTarget(out var block)) return block;
+        }
+
+        return _tail;
+    }
+
     int NextBlockSize(int size) =>
         Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, MaxBlockSize) * 2, MinBlockSize, MaxBlockSize));
 
@@ -341,11 +374,10 @@ sealed class MessageLog(
         }
     }
 
-    /// <summary>Links a block to the gap instead of the next block.</summary>
-    /// <remarks>
-    /// All blocks with a cut link share one gap, which links to the oldest block without a cut link. So a reader that
-    /// has missed messages keeps the newest messages in memory, up to the capacity of the log.
-    /// </remarks>
+    /// <summary>
+    /// Links a block to the gap instead of the next block. All these blocks share one gap, so the log can link the gap
+    /// to its oldest block: see <see cref="LinkGap"/>.
+    /// </summary>
     void Cut(Block block)
     {
         if (_gap is null || !_gap.TryGetTarget(out var gap))
@@ -355,7 +387,7 @@ sealed class MessageLog(
         }
 
         // Readers follow these links without the lock. So set the link of the gap first.
-        gap.Link(block.Next!);
+        if (_linksGap) gap.Link(block.Next!);
         block.Link(gap);
     }
 }

@@ -150,12 +150,16 @@ public sealed class MessageLogTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void SkipToLatest_IdleLogDroppedUnreadMessages_FindsNewestMessage(bool isFiltered)
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void SkipToLatest_IdleLogDroppedUnreadMessages_FindsNewestMessage(bool isFiltered, bool preparesLate)
     {
         var cursor = NewCursor(isFiltered ? new(SubscriptionFilter.Parse("kind = a")) : null);
+        if (!preparesLate) cursor.PrepareToSkip();
         for (var i = 0; i < 2000; i++) Append(1000);
+        if (preparesLate) cursor.PrepareToSkip();
         var newest = new Message(new byte[10], MessageType.Binary) { Tags = MessageTags.Create(("kind", "a")) };
         _log.Append(newest, EntryMetadata.Create(newest, null));
         TrimTwice();
@@ -174,6 +178,23 @@ public sealed class MessageLogTests
             _log.TrimIdle();
             Assert.Equal(0, _log.End.Block.Capacity);
         }
+    }
+
+    [Fact]
+    public void LinkGap_LogHasTransientLog_KeepsNewestTransientMessage()
+    {
+        lock (_log.Gate) _log.OpenTransientLocked(members: 0, epoch: 1);
+        var transient = _log.Transient!.Log;
+        Cursor cursor;
+        lock (_log.Gate) cursor = new Cursor(transient, new IdleSubscriber(), null);
+        _log.LinkGap();
+        for (var i = 0; i < 2000; i++) transient.Append(new(new byte[1000], MessageType.Binary), null);
+        transient.TrimIdle();
+        transient.TrimIdle();
+        Collect();
+        Assert.False(cursor.TryPeek(out _));
+        cursor.SkipToLatest();
+        Assert.Equal([1000], Read(cursor));
     }
 
     [Fact]
