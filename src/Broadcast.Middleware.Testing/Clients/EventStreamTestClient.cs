@@ -60,7 +60,8 @@ public sealed class EventStreamTestClient : TestClient
     /// <exception cref="BroadcastTestException">The client received an event, or the stream ended.</exception>
     public async Task ReceiveNothingAsync()
     {
-        // After a received event, do not read: if the event is "close", the stream has ended.
+        // If an event has arrived, the assertion fails without a read. After the event "close", a read would fail,
+        // because the stream has ended.
         if (_received.Count == 0) await ReadToMarkerAsync();
         if (_received.TryPeek(out var first))
             throw new BroadcastTestException($"The client expected no event, but received the {first}.");

@@ -27,7 +27,7 @@ sealed class LeaveMark
         if (log.Transient is { } transient) Set(ref _transient, transient.Log);
     }
 
-    /// <summary>The offset of the first message of the log that the subscriber no longer receives.</summary>
+    /// <summary>The first offset in the log that the subscriber no longer receives.</summary>
     public long OffsetIn(MessageLog log) =>
         Volatile.Read(ref log.IsTransient ? ref _transient.Offset : ref _main.Offset);
 

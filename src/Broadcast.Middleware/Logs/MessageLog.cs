@@ -375,8 +375,8 @@ sealed class MessageLog(
     }
 
     /// <summary>
-    /// Links a block to the gap instead of the next block. All these blocks share one gap, so the log can link the gap
-    /// to its oldest block: see <see cref="LinkGap"/>.
+    /// Links a block to the gap instead of the next block. All these blocks share one gap. So the log can link this gap
+    /// to the oldest block of the log: see <see cref="LinkGap"/>.
     /// </summary>
     void Cut(Block block)
     {

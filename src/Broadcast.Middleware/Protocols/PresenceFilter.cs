@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>The last filter of a presence endpoint. The filter sends each client the members of a group.</summary>
 /// <param name="feeds">The feeds of the endpoint.</param>
-/// <param name="findGroup">Returns the name of the watched group of a request. The name may be invalid.</param>
+/// <param name="findGroup">Returns the name of the group that a request watches. The name may be invalid.</param>
 /// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
 /// <param name="maxBatchBytes">See <see cref="FeedSender.GetMaxBatchBytes"/>.</param>
 sealed class PresenceFilter(

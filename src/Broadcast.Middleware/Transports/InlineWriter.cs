@@ -210,7 +210,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (_sent != _flushed) _sent += Send(_buffer.AsSpan(_sent, _flushed - _sent));
     }
 
-    /// <summary>Sends bytes and returns the number of bytes that the socket takes at once.</summary>
+    /// <summary>Sends bytes without waiting. Returns the number of bytes that the socket has accepted.</summary>
     int Send(ReadOnlySpan<byte> bytes)
     {
         try

@@ -109,7 +109,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     }
 
     [Fact]
-    public void ConfigurationKeys_AllOptionsInAnyCaseAndObject_AreAccepted()
+    public void ConfigurationKeys_LowerCaseAndNestedConfiguration_AreAccepted()
     {
         var defaults = new RedisBackplaneOptions { Configuration = "a:6379,password=b,ssl=true", Prefix = "shop" };
         var options = typeof(RedisBackplaneOptions).GetProperties()

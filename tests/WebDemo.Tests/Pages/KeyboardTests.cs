@@ -88,7 +88,7 @@ public sealed class KeyboardTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Members_OnlyKeyboard_LogsInRenewsSendsAndLogsOut()
+    public async Task MembersPage_OnlyKeyboard_SupportsLoginRenewalPublishAndLogout()
     {
         await using var ann = await browser.OpenAsync(new(server.Url, "/members.html"));
         await ann.ExpectLoginPageAsync();
