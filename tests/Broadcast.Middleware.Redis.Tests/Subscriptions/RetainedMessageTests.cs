@@ -132,6 +132,9 @@ public sealed class RetainedMessageTests : RedisTest
         await node.SubscribeAsync(Group, limits);
         Assert.InRange((await database.KeyTimeToLiveAsync(Keys.Retained))!.Value, limits.RetainedAge - minute, limits.RetainedAge + minute);
 
+        // Without this call, the node would notice that the keys are new. The node would then read the group, and renew
+        // the expirations with the retention of its subscription.
+        node.Unsubscribe(Group);
         var forever = new GroupOptions { RetainLatestPerKey = true, RetainedAge = Timeout.InfiniteTimeSpan };
         await database.KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index, Keys.Retained]);
         await node.PublishAsync(Group, "a1", forever, new("a", false));
