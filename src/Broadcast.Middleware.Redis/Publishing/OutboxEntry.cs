@@ -49,8 +49,8 @@ sealed class OutboxEntry(
     public bool IsDropped => _message is null;
 
     /// <summary>
-    /// Drops the message and returns its bytes to the budget. Do not call this method for a message in a
-    /// batch before the batch has ended.
+    /// Drops the message and returns its bytes to the budget. Do not call this method for a message in a batch
+    /// before the batch has ended.
     /// </summary>
     public void Drop()
     {

@@ -103,11 +103,8 @@ sealed class LogModel
     /// <summary>Trims the log twice, as two heartbeats of an idle group do.</summary>
     public void TrimIdle(int log)
     {
-        lock (_logs[log].Gate)
-        {
-            _logs[log].TrimIdleLocked();
-            _logs[log].TrimIdleLocked();
-        }
+        _logs[log].TrimIdle();
+        _logs[log].TrimIdle();
     }
 
     public void Skip(long bytes)

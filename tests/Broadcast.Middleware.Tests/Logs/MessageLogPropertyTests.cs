@@ -142,10 +142,11 @@ public sealed class MessageLogPropertyTests
 
     [Fact]
     public void Log_WithStalledReaders_HoldsAtMostCapacityPlusOneBlockPerReader() =>
-        Gen.Select(Gen.Int[10_000, 400_000], Gen.Int[0, 3_000].Array[600, 800], Gen.Int[0, 4]).Sample(
-            (capacity, sizes, stalled) =>
+        Gen.Select(Gen.Int[10_000, 400_000], Gen.Int[0, 3_000].Array[600, 800], Gen.Int[0, 4], Gen.Bool).Sample(
+            (capacity, sizes, stalled, skips) =>
             {
-                var log = TestLog.Create(new SequenceClock(), capacity);
+                var whenSlow = skips ? SlowConsumer.SkipToLatest : SlowConsumer.Disconnect;
+                var log = TestLog.Create(new SequenceClock(), capacity, whenSlow);
                 var readers = new List<Reader>();
                 var blocks = new List<WeakReference>();
                 for (var i = 0; i <= stalled; i++)
