@@ -78,7 +78,7 @@ app.MapGet("/count", (IConnectionRegistry connections, string? group) => TypedRe
     new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));
 
 // Each of these pages has its own file in the folder Pages.
-LiveCursors.Map(app);
+StartPage.Map(app);
 app.Services.GetRequiredService<PhoneLink>().Map(app);
 app.Services.GetRequiredService<Game>().Map(app);
 app.Services.GetRequiredService<Load>().Map(app);

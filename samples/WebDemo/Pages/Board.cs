@@ -16,14 +16,13 @@ static class Board
 {
     const int Size = 2000, MaxCoordinates = 256;
     const string InvalidMessage =
-        "The message is invalid. Send a stroke with points, a cursor with or without x and y, or clear. Coordinates are 0 to 2000.";
-    static readonly CursorGroup Cursors = new("/board/cursors");
+        "The message is invalid. Send a stroke with points, clear, or a cursor in a binary message. Coordinates are 0 to 2000.";
 
     public static void Map(IEndpointRouteBuilder app)
     {
         #region board
         app.MapBroadcast("/board", static options => options.MaxMessageBytes = 4096).Use<DisplayNameFilter>()
-            .UseConnect(ReplyIdAsync).UseConnect(Cursors.JoinAsync).Use(PublishAsync).UseDisconnect(Cursors.LeaveAsync);
+            .UseConnect(ReplyIdAsync).Use<CursorFilter>().Use(PublishAsync);
         app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Default.Person);
         #endregion
     }
@@ -41,8 +40,6 @@ static class Board
                 var signed = new BoardMessage(message.Type, sender.Id, DisplayName.Get(sender), message.Points);
                 context.Message = Message.FromJson(signed, DemoJson.Default.BoardMessage);
                 return next(context);
-            case { Type: "cursor", X: >= 0 and <= Size, Y: >= 0 and <= Size } or { Type: "cursor", X: null, Y: null }:
-                return Cursors.MoveAsync(context, next, message.X, message.Y);
             #endregion
             default:
                 context.Close(WebSocketCloseStatus.PolicyViolation, InvalidMessage);
@@ -74,11 +71,9 @@ static class Board
     }
 }
 
-/// <summary>A message of the drawing board. Cursors have their own type from the server.</summary>
-/// <param name="Type">"stroke" or "clear". A client also sends "cursor". The server also sends "you".</param>
+/// <summary>A message of the drawing board.</summary>
+/// <param name="Type">"stroke" or "clear". The server also sends "you".</param>
 /// <param name="Id">The connection ID of the sender. The server sets this value.</param>
 /// <param name="Name">The display name of the sender. The server sets this value.</param>
 /// <param name="Points">The points of a stroke: x1, y1, x2, y2 and so on.</param>
-/// <param name="X">The x-coordinate of a cursor. Null if the cursor has left the board.</param>
-/// <param name="Y">The y-coordinate of a cursor. Null if the cursor has left the board.</param>
-sealed record BoardMessage(string Type, string? Id = null, string? Name = null, int[]? Points = null, int? X = null, int? Y = null);
+sealed record BoardMessage(string Type, string? Id = null, string? Name = null, int[]? Points = null);

@@ -8,7 +8,7 @@ sealed class DeliveryMeter : IDisposable
 {
     readonly MeterListener _listener = new();
     readonly Latencies _latencies = new();
-    long _delivered, _before = -1;
+    long _delivered, _before;
 
     public DeliveryMeter()
     {
@@ -20,6 +20,7 @@ sealed class DeliveryMeter : IDisposable
         _listener.SetMeasurementEventCallback<long>((_, value, _, _) => _delivered += value);
         _listener.SetMeasurementEventCallback<double>((_, value, _, _) => _latencies.Add(value * 1000));
         _listener.Start();
+        // Ignore the first result, because the counters started with the process.
         Read();
     }
 
@@ -28,8 +29,7 @@ sealed class DeliveryMeter : IDisposable
     {
         _delivered = 0;
         _listener.RecordObservableInstruments();
-        var messages = _before < 0 ? 0 : _delivered - _before;
-        _before = _delivered;
+        (var messages, _before) = (_delivered - _before, _delivered);
         return (messages, _latencies.Take().P99);
     }
 

@@ -1,17 +1,23 @@
+using System.Net.WebSockets;
 using Broadcast.Middleware;
 
 namespace WebDemo;
 
 /// <summary>
 /// Publishes the live figures of the start page, while the page has visitors. The group retains the latest figures for new
-/// visitors. <see cref="LiveCursors"/> maps the URL of the page.
+/// visitors.
 /// </summary>
 sealed class StartPage(
-    IConnectionRegistry shared, [FromKeyedServices(Members.BroadcastName)] IConnectionRegistry members,
     [FromKeyedServices(LocalBroadcast.Name)] IBroadcaster local, [FromKeyedServices(LocalBroadcast.Name)] IPresence presence,
-    PhoneLink phone, TimeProvider time) : BackgroundService
+    [FromKeyedServices(Members.BroadcastName)] IConnectionRegistry members, IConnectionRegistry shared, PhoneLink phone, TimeProvider time)
+    : BackgroundService
 {
-    static readonly Recipients Visitors = Recipients.Group("/live");
+    public static void Map(IEndpointRouteBuilder app) =>
+        app.MapBroadcast("/live", LocalBroadcast.Name).Use<CursorFilter>().Use(static (context, _) =>
+        {
+            context.Close(WebSocketCloseStatus.PolicyViolation, "Send the position of a cursor in 4 bytes, or an empty binary message.");
+            return Task.CompletedTask;
+        });
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -21,27 +27,25 @@ sealed class StartPage(
             #region live
             // The first presence change is the join of the first visitor.
             await presence.WatchAsync("/live", stoppingToken).FirstAsync(stoppingToken);
+            #endregion
             using var meter = new DeliveryMeter();
             while (local.Connections.CountGroupMembers("/live") > 0 && await timer.WaitForNextTickAsync(stoppingToken))
-                await local.PublishAsync(Measure(meter), DemoJson.Default.LiveFigures, Visitors, "figures", stoppingToken);
-            #endregion
+            {
+                var (messages, p99) = meter.Read();
+                #region live
+                var figures = new LiveFigures(CountPages(), messages, p99, phone.Url);
+                await local.PublishAsync(figures, DemoJson.Default.LiveFigures, Recipients.Group("/live"), "figures", stoppingToken);
+                #endregion
+            }
         }
     }
 
-    LiveFigures Measure(DeliveryMeter meter)
-    {
-        var (messages, p99) = meter.Read();
-        return new(CountPages(), messages, p99, phone.Url);
-    }
-
     /// <summary>Counts the open pages. Some pages have two connections.</summary>
-    int CountPages()
-    {
+    int CountPages() =>
         // A start page has a connection to /live and a connection to /prices.
-        var startOrPrices = Math.Max(local.Connections.CountGroupMembers("/live"), shared.CountGroupMembers("/prices"));
-        var all = shared.Connections.Concat(members.Connections).Concat(local.Connections.Connections);
-        return startOrPrices + all.Count(static connection => IsOtherPage(connection.HomeGroup));
-    }
+        Math.Max(local.Connections.CountGroupMembers("/live"), shared.CountGroupMembers("/prices"))
+        + shared.Connections.Concat(members.Connections).Concat(local.Connections.Connections)
+            .Count(static connection => IsOtherPage(connection.HomeGroup));
 
     // The count omits the second connection of a throttled page and of a chat page, and the clients of the load page.
     static bool IsOtherPage(string url) =>

@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js";
-import { Cursors } from "./cursors.js";
+import { cursorMessage, Cursors } from "./cursors.js";
 import { hueOf, nameIn, useName } from "./names.js";
 import { People } from "./people.js";
 import { enableEarlyRetry, showProblem, showStatus, socketUrl } from "./status.js";
@@ -66,7 +66,7 @@ function receive(data) {
   switch (message?.type) {
     case "you": return setOwnId(message.id);
     case "stroke": return addStroke(message);
-    case "cursor": return message.x === undefined ? cursors.remove(message.id) : moveCursor(message, message.x, message.y);
+    case "cursor": return cursors.receive(message);
     case "clear": return clearStrokes();
   }
 }
@@ -84,9 +84,8 @@ function parse(data) {
   }
 }
 
-function isValid({ type, name, points, x, y }) {
-  if (type === "stroke") return typeof name === "string" && Array.isArray(points) && points.length > 1 && points.every(Number.isFinite);
-  return type !== "cursor" || x === undefined || (typeof name === "string" && Number.isFinite(x) && Number.isFinite(y));
+function isValid({ type, name, points }) {
+  return type !== "stroke" || (typeof name === "string" && Array.isArray(points) && points.length > 1 && points.every(Number.isFinite));
 }
 
 function setOwnId(id) {
@@ -147,7 +146,7 @@ function resize() {
 // Cursors.
 
 function moveCursor(sender, x, y) {
-  cursors.move(sender, x / SIZE * 100, y / SIZE * 100);
+  cursors.move(sender, x / SIZE, y / SIZE);
 }
 
 // A server that crashes cannot remove the cursors of its clients. So the page hides the cursors of absent people.
@@ -180,7 +179,7 @@ function flush() {
 
   if (!pointerMoved) return;
   pointerMoved = false;
-  send(pointer ? { type: "cursor", x: pointer[0], y: pointer[1] } : { type: "cursor" });
+  connection.send(cursorMessage(pointer?.map(coordinate => coordinate / SIZE)));
 }
 
 paper.addEventListener("pointerdown", event => {

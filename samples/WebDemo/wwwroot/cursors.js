@@ -1,6 +1,14 @@
 import { hueOf } from "./names.js";
 
-/** The cursors of other people. Positions are percentages of the width and height of the container. */
+// Coordinates are 0 at the left and upper edge of the page, and this number at the other edges.
+const MAX = 65_535;
+
+/** Creates the message for a position: two fractions of the width and height. Without a position, the cursor has left the page. */
+export function cursorMessage(position) {
+  return new Uint16Array((position ?? []).map(fraction => Math.round(fraction * MAX)));
+}
+
+/** The cursors of other people. */
 export class Cursors {
   #container;
   #isAbsent;
@@ -11,8 +19,14 @@ export class Cursors {
     [this.#container, this.#isAbsent] = [container, isAbsent];
   }
 
-  /** Shows the label. Without a label, shows the name. */
-  move({ id, name, label = name }, left, top) {
+  /** Shows a message of the server. Without a position, the cursor has left the page. */
+  receive({ id, name, x, y }) {
+    if (x === undefined) this.remove(id);
+    else if (typeof name === "string" && Number.isFinite(x) && Number.isFinite(y)) this.move({ id, name }, x / MAX, y / MAX);
+  }
+
+  /** Moves a cursor to a fraction of the width and height. Shows the label. Without a label, shows the name. */
+  move({ id, name, label = name }, x, y) {
     let cursor = this.#cursors.get(id);
     if (!cursor) {
       cursor = document.createElement("div");
@@ -24,9 +38,9 @@ export class Cursors {
     cursor.hidden = this.#isAbsent(id);
     cursor.textContent = label;
     cursor.style.setProperty("--hue", hueOf(name));
-    cursor.style.left = `${left}%`;
-    cursor.style.top = `${top}%`;
-    cursor.classList.toggle("flipped", left > 80);
+    cursor.style.left = `${x * 100}%`;
+    cursor.style.top = `${y * 100}%`;
+    cursor.classList.toggle("flipped", x > 0.8);
   }
 
   remove(id) {

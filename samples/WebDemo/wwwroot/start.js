@@ -1,11 +1,9 @@
 import { Connection } from "./connection.js";
-import { Cursors } from "./cursors.js";
+import { cursorMessage, Cursors } from "./cursors.js";
 import { element } from "./element.js";
 import { guestName, rememberedName } from "./names.js";
 import { enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
-// The positions of the cursors are 0 to 10,000 in both directions.
-const SCALE = 10_000;
 const SHOWN_PRICES = 6;
 const TICKER_INTERVAL = 500;
 
@@ -21,14 +19,13 @@ let frame = 0;
 // #region live
 function receive(data) {
   const message = parse(data);
-  if (message?.id !== undefined) moveCursor(message);
+  if (message?.type === "cursor") cursors.receive(message);
   else if (message?.people !== undefined) showFigures(message);
 }
 
-// Each message has the position of the pointer: two uint16 values. An empty message removes the cursor.
 function sendPointer() {
   frame = 0;
-  if (live.state === "connected") live.send(new Uint16Array(pointer ?? []));
+  if (live.state === "connected") live.send(cursorMessage(pointer));
 }
 // #endregion
 
@@ -39,11 +36,6 @@ function parse(data) {
   } catch {
     return null;
   }
-}
-
-function moveCursor(message) {
-  if (message.x === undefined) cursors.remove(message.id);
-  else cursors.move(message, message.x / SCALE * 100, message.y / SCALE * 100);
 }
 
 function showFigures({ people, messagesPerSecond, p99, phoneUrl }) {
@@ -91,7 +83,7 @@ function movePointer(position) {
 addEventListener("pointermove", event => {
   const { left, top, width, height } = main.getBoundingClientRect();
   const parts = [(event.clientX - left) / width, (event.clientY - top) / height];
-  movePointer(parts.every(part => part >= 0 && part <= 1) ? parts.map(part => Math.round(part * SCALE)) : null);
+  movePointer(parts.every(part => part >= 0 && part <= 1) ? parts : null);
 });
 document.documentElement.addEventListener("pointerleave", () => movePointer(null));
 

@@ -17,15 +17,15 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
         Assert.Equal([0, 0, 2000, 2000], stroke.GetProperty("points").EnumerateArray().Select(static number => number.GetInt32()));
 
         // All clients except the sender receive the cursor. The board retains the latest cursor for clients that join later.
-        await one.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
+        await one.SendBinaryAsync(1, 0, 2, 0);
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
         using var later = await server.ConnectAsync("/board");
         foreach (var type in new[] { "stroke", "cursor", "you" }) Assert.Equal(type, (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
 
         // The board removes a retained cursor when the cursor leaves the board, and when its client disconnects.
-        await one.SendTextAsync("""{"type":"cursor"}""");
+        await one.SendBinaryAsync();
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
-        await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
+        await two.SendBinaryAsync(3, 0, 4, 0);
         Assert.False((await later.ReceiveJsonAsync()).TryGetProperty("x", out _));
         Assert.Equal(3, (await later.ReceiveJsonAsync()).GetProperty("x").GetInt32());
         two.Abort();
@@ -41,9 +41,9 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
         using var one = await own.ConnectAsync("/board");
         using var two = await own.ConnectAsync("/board");
         foreach (var socket in new[] { one, two }) await socket.ReceiveJsonAsync();
-        await one.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
+        await one.SendBinaryAsync(1, 0, 2, 0);
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
-        await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
+        await two.SendBinaryAsync(3, 0, 4, 0);
         await two.SendTextAsync("""{"type":"stroke","points":[0,0]}""");
         foreach (var socket in new[] { one, two }) Assert.Equal("stroke", (await socket.ReceiveJsonAsync()).GetProperty("type").GetString());
     }

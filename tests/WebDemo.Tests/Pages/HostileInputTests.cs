@@ -123,7 +123,7 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
                 return null;
             case "board.html":
                 var person = await server.ConnectAsync($"/board?name={name}");
-                await person.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
+                await person.SendBinaryAsync(1, 0, 2, 0);
                 return person;
             case "groups.html#markup":
                 await PublishAsync("?group=markup", $"{markup}: {markup}");
