@@ -44,13 +44,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         {
             if (group.TryRemove()) Remove(group);
         }
-        else if (group.TryRemoveUnused())
-        {
-            // A refused join created this group. In the list of empty groups, this group could evict a group with a
-            // history.
-            Remove(group);
-        }
-        else
+        else if (!TryRemoveUnused(group))
         {
             TrackEmpty(group, true);
         }
@@ -66,14 +60,23 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// Publishes to one group. If the group has no members and does not keep the message for later members, the server
     /// drops the message.
     /// </summary>
+    /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
         while (FindForPublish(name, message) is { } group)
         {
-            if (group.Publish(message, metadata, excludedMembers) is { } result)
+            try
             {
-                TrackIfEmpty(group);
-                return result;
+                if (group.Publish(message, metadata, excludedMembers) is { } result)
+                {
+                    TrackIfEmpty(group);
+                    return result;
+                }
+            }
+            catch (InvalidOperationException)
+            {
+                TryRemoveUnused(group);
+                throw;
             }
 
             Remove(group);
@@ -83,6 +86,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     }
 
     /// <summary>Publishes to several groups. A member of more than one group receives the message once.</summary>
+    /// <exception cref="InvalidOperationException">A group cannot retain the message.</exception>
     public PublishResult Publish(IReadOnlyCollection<string> names, Message message, EntryMetadata? metadata)
     {
         // A delegate with a captured message would allocate a copy of the message.
@@ -92,10 +96,18 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
             var sorted = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
             var groups = sorted.Select(find).OfType<Group>().ToArray();
             if (groups.Length == 0) return default;
-            if (Group.Publish(groups, message, metadata, clock) is { } members)
+            try
             {
-                foreach (var group in groups) TrackIfEmpty(group);
-                return new(null, members);
+                if (Group.Publish(groups, message, metadata, clock) is { } members)
+                {
+                    foreach (var group in groups) TrackIfEmpty(group);
+                    return new(null, members);
+                }
+            }
+            catch (InvalidOperationException)
+            {
+                foreach (var group in groups) TryRemoveUnused(group);
+                throw;
             }
 
             foreach (var group in groups.Where(static group => group.IsRemoved)) Remove(group);
@@ -125,6 +137,17 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     {
         _groups.TryRemove(new(group.Name, group));
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
+    }
+
+    /// <summary>
+    /// Removes a group that a refused join or a refused publish created. In the list of empty groups, this group could
+    /// evict a group with a history.
+    /// </summary>
+    bool TryRemoveUnused(Group group)
+    {
+        if (group.Lifetime != GroupLifetime.UntilHistoryExpires || !group.TryRemoveUnused()) return false;
+        Remove(group);
+        return true;
     }
 
     /// <summary>

@@ -182,6 +182,39 @@ public sealed class EmptyGroupsTests
         Assert.Equal((true, position), (listener.Join("/g", Replay.After(position)) is var joined ? joined.Recovered : null, joined.Position!.Value));
     }
 
+    [Fact]
+    public void Publish_RefusedByNewGroup_LeavesNoGroup()
+    {
+        using var broadcast = new TestEngine(configure: static options =>
+            options.Groups["/g*"] = new() { RetainLatestPerKey = true, MaxRetainedKeys = 1, MaxRetainedBytes = 1_000 });
+        var large = new Message(new byte[2_000], MessageType.Binary) { Key = "a" };
+        Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Group("/g1")));
+        Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Groups("/g1", "/g2")));
+        Assert.Equal(0, broadcast.Groups.Count);
+        // The groups do not exist, so they store no message.
+        Assert.Equal(default, broadcast.Publish("/g1", 1));
+
+        // A group with a retained value stays.
+        var small = large with { Payload = new byte[100] };
+        var position = broadcast.Publish(small, Recipients.Group("/g1")).Position!.Value;
+        Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Groups("/g1", "/g2")));
+        Assert.Equal(position with { Offset = 2 }, broadcast.Publish("/g1", 2).Position);
+        Assert.Equal(1, broadcast.Groups.Count);
+    }
+
+    [Fact]
+    public void Publish_RefusedAfterMemberLeft_KeepsEpoch()
+    {
+        using var broadcast = new TestEngine(configure: static options =>
+            options.Groups["/g*"] = new() { RetainLatestPerKey = true, MaxRetainedBytes = 1_000 });
+        var listener = new Listener(broadcast);
+        var position = listener.Join("/g").Position!.Value;
+        listener.Leave("/g");
+        var large = new Message(new byte[2_000], MessageType.Binary) { Key = "a" };
+        Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Group("/g")));
+        Assert.Equal(position, listener.Join("/g").Position);
+    }
+
     [Fact(Timeout = 30_000)]
     public async Task Publish_MaxEmptyGroupsIsZero_CompletesAndKeepsNoMessage()
     {
