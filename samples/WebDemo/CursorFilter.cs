@@ -1,11 +1,12 @@
-using System.Buffers.Binary;
+using System.Net.WebSockets;
 using Broadcast.Middleware;
+using static System.Buffers.Binary.BinaryPrimitives;
 
 namespace WebDemo;
 
 /// <summary>
-/// Shows the mouse cursors of the visitors of a page. A visitor sends a position in a binary message of 4 bytes: two uint16
-/// values. An empty binary message means that the cursor has left the page. The next filters receive all other messages.
+/// Shows the mouse cursors of the visitors of a page. A visitor sends a position in a binary message of 4 bytes: x and y as
+/// little-endian uint16 values. An empty binary message means that the cursor has left the page. The filter ignores text.
 /// </summary>
 /// <remarks>
 /// The cursors have their own group, so they cannot use the space of the other messages. The group retains the latest cursor
@@ -25,35 +26,47 @@ sealed class CursorFilter : IBroadcastFilter
         #endregion
     }
 
-    public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) => context.Message switch
+    public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
-        { Type: MessageType.Binary, Payload: { Length: 4, Span: var position } } =>
-            PublishAsync(context.Broadcaster, context.Connection, Read(position), Read(position[2..])),
-        { Type: MessageType.Binary, Payload.Length: 0 } => PublishAsync(context.Broadcaster, context.Connection, null, null),
-        _ => next(context),
-    };
+        switch (context.Message)
+        {
+            case { Type: MessageType.Text }:
+                return next(context);
+            #region cursors
+            case { Payload: { Length: 4, Span: var position } }:
+                return PublishAsync(context, next, ReadUInt16LittleEndian(position), ReadUInt16LittleEndian(position[2..]));
+            #endregion
+            case { Payload.Length: 0 }:
+                return PublishAsync(context, next, null, null);
+            default:
+                context.Close(
+                    WebSocketCloseStatus.PolicyViolation, "Send the position of a cursor in 4 bytes, or an empty binary message.");
+                return Task.CompletedTask;
+        }
+    }
 
     /// <summary>Removes the cursor of a visitor who has left.</summary>
     public async Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
     {
         await next(context);
         if (context.Connection.Items.TryGetValue(HasCursor, out var value) && value is true)
-            await PublishAsync(context.Broadcaster, context.Connection, null, null);
+            await context.Broadcaster.PublishAsync(Create(context.Connection, null, null), GetRecipients(context.Connection));
     }
 
     /// <summary>Publishes the cursor to the other visitors. Without a position, the group removes the cursor.</summary>
-    static async Task PublishAsync(IBroadcaster broadcaster, IBroadcastConnection visitor, int? x, int? y)
+    static async Task PublishAsync(MessageContext context, FilterDelegate<MessageContext> next, int? x, int? y)
     {
-        visitor.Items[HasCursor] = true;
+        context.Connection.Items[HasCursor] = true;
+        #region cursors
+        context.Message = Create(context.Connection, x, y);
+        context.Recipients = GetRecipients(context.Connection);
+        context.ExcludeSender();
+        #endregion
         try
         {
-            #region cursors
-            var cursor = new Cursor("cursor", visitor.Id, DisplayName.Get(visitor), x, y);
-            var message = Message.FromJson(cursor, DemoJson.Default.Cursor) with { Key = visitor.Id, RemoveKey = x is null };
-            await broadcaster.PublishAsync(message, Recipients.Group(GetGroup(visitor)).Except(visitor.Id));
-            #endregion
+            await next(context);
             // After a failed publish, the group may still retain the cursor.
-            if (x is null) visitor.Items[HasCursor] = false;
+            if (x is null) context.Connection.Items[HasCursor] = false;
         }
         catch (InvalidOperationException)
         {
@@ -61,9 +74,15 @@ sealed class CursorFilter : IBroadcastFilter
         }
     }
 
+    static Message Create(IBroadcastConnection visitor, int? x, int? y)
+    {
+        var cursor = new Cursor("cursor", visitor.Id, DisplayName.Get(visitor), x, y);
+        return Message.FromJson(cursor, DemoJson.Default.Cursor) with { Key = visitor.Id, RemoveKey = x is null };
+    }
+
     static string GetGroup(IBroadcastConnection visitor) => $"{visitor.HomeGroup}/cursors";
 
-    static int Read(ReadOnlySpan<byte> coordinate) => BinaryPrimitives.ReadUInt16LittleEndian(coordinate);
+    static Recipients GetRecipients(IBroadcastConnection visitor) => Recipients.Group(GetGroup(visitor));
 }
 
 /// <summary>A mouse cursor. The coordinates are 0 at the left and upper edge of the page, and 65,535 at the other edges.</summary>

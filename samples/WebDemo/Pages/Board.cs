@@ -16,19 +16,21 @@ static class Board
 {
     const int Size = 2000, MaxCoordinates = 256;
     const string InvalidMessage =
-        "The message is invalid. Send a stroke with points, clear, or a cursor in a binary message. Coordinates are 0 to 2000.";
+        "The message is invalid. Send a stroke with points, or clear. Coordinates are 0 to 2000.";
 
     public static void Map(IEndpointRouteBuilder app)
     {
         #region board
         app.MapBroadcast("/board", static options => options.MaxMessageBytes = 4096).Use<DisplayNameFilter>()
-            .UseConnect(ReplyIdAsync).Use<CursorFilter>().Use(PublishAsync);
+            .UseConnect(ReplyIdAsync).Use(PublishAsync).Use<CursorFilter>();
         app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Default.Person);
         #endregion
     }
 
     static Task PublishAsync(MessageContext context, FilterDelegate<MessageContext> next)
     {
+        // A binary message is a cursor.
+        if (context.Message.Type == MessageType.Binary) return next(context);
         var message = Parse(context.Message);
         switch (message)
         {
@@ -51,7 +53,6 @@ static class Board
 
     static BoardMessage? Parse(Message message)
     {
-        if (message.Type != MessageType.Text) return null;
         try
         {
             return JsonSerializer.Deserialize(message.Payload.Span, DemoJson.Default.BoardMessage);

@@ -12,10 +12,9 @@ sealed class DeliveryMeter : IDisposable
 
     public DeliveryMeter()
     {
-        _listener.InstrumentPublished = static (instrument, listener) =>
+        _listener.InstrumentPublished = static (metric, listener) =>
         {
-            if (instrument.Name is "broadcast.messages.delivered" or "broadcast.delivery.latency")
-                listener.EnableMeasurementEvents(instrument);
+            if (metric.Name is "broadcast.messages.delivered" or "broadcast.delivery.latency") listener.EnableMeasurementEvents(metric);
         };
         _listener.SetMeasurementEventCallback<long>((_, value, _, _) => _delivered += value);
         _listener.SetMeasurementEventCallback<double>((_, value, _, _) => _latencies.Add(value * 1000));

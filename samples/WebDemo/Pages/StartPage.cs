@@ -12,27 +12,25 @@ sealed class StartPage(
     [FromKeyedServices(Members.BroadcastName)] IConnectionRegistry members, IConnectionRegistry shared, PhoneLink phone, TimeProvider time)
     : BackgroundService
 {
-    public static void Map(IEndpointRouteBuilder app) =>
-        app.MapBroadcast("/live", LocalBroadcast.Name).Use<CursorFilter>().Use(static (context, _) =>
-        {
-            context.Close(WebSocketCloseStatus.PolicyViolation, "Send the position of a cursor in 4 bytes, or an empty binary message.");
-            return Task.CompletedTask;
-        });
+    public static void Map(IEndpointRouteBuilder app) => app.MapBroadcast("/live", LocalBroadcast.Name).Use(static (context, next) =>
+    {
+        if (context.Message.Type == MessageType.Binary) return next(context);
+        context.Close(WebSocketCloseStatus.InvalidMessageType, "This URL accepts binary messages only.");
+        return Task.CompletedTask;
+    }).Use<CursorFilter>();
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(TimeSpan.FromSeconds(1), time);
         while (true)
         {
-            #region live
             // The first presence change is the join of the first visitor.
             await presence.WatchAsync("/live", stoppingToken).FirstAsync(stoppingToken);
-            #endregion
             using var meter = new DeliveryMeter();
             while (local.Connections.CountGroupMembers("/live") > 0 && await timer.WaitForNextTickAsync(stoppingToken))
             {
-                var (messages, p99) = meter.Read();
                 #region live
+                var (messages, p99) = meter.Read();
                 var figures = new LiveFigures(CountPages(), messages, p99, phone.Url);
                 await local.PublishAsync(figures, DemoJson.Default.LiveFigures, Recipients.Group("/live"), "figures", stoppingToken);
                 #endregion

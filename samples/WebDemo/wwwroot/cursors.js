@@ -21,6 +21,7 @@ export class Cursors {
 
   /** Shows a message of the server. Without a position, the cursor has left the page. */
   receive({ id, name, x, y }) {
+    if (typeof id !== "string") return;
     if (x === undefined) this.remove(id);
     else if (typeof name === "string" && Number.isFinite(x) && Number.isFinite(y)) this.move({ id, name }, x / MAX, y / MAX);
   }

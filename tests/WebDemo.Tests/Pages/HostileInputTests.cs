@@ -84,6 +84,7 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
         await PublishAsync("", """{"type":"stroke","name":"Ann","points":7}""");
         await PublishAsync("", """{"type":"stroke","points":[1,2]}""");
         await PublishAsync("", """{"type":"cursor","id":"none","x":1,"y":1}""");
+        await PublishAsync("", """{"type":"cursor","name":"Three","x":1,"y":1}""");
         await PublishAsync("", "null");
         await PublishAsync("", """{"type":"cursor","id":"two","name":"Two","x":1,"y":1}""");
         await Expect(cursors).ToHaveTextAsync(["One", "Two"]);
