@@ -103,10 +103,11 @@ sealed class ReconnectSession(
             SetStateLocked(_state == ReconnectState.Connected
                 ? ReconnectState.Claimed
                 : ReconnectState.TakingOverClaimed);
+            // The server may not have noticed the loss of the transport yet. After the lock, a newer claim could take
+            // over, and this call would abort the transport of the newer claim.
+            connection.Abort(EndReason.Lost);
         }
 
-        // The server may not have noticed the loss of the transport yet.
-        connection.Abort(EndReason.Lost);
         try
         {
             return await claim.Task.WaitAsync(timeout, time) ? newToken : null;

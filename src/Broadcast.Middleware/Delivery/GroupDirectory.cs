@@ -141,7 +141,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     /// <summary>
     /// Removes a group that a refused join or a refused publish created. In the list of empty groups, this group could
-    /// evict a group with a history.
+    /// evict a group that keeps messages. Outside this list, the group would exist until the next heartbeat.
     /// </summary>
     bool TryRemoveUnused(Group group)
     {

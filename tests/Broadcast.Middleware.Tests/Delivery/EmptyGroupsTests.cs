@@ -186,10 +186,13 @@ public sealed class EmptyGroupsTests
     public void Publish_RefusedByNewGroup_LeavesNoGroup()
     {
         using var broadcast = new TestEngine(configure: static options =>
-            options.Groups["/g*"] = new() { RetainLatestPerKey = true, MaxRetainedKeys = 1, MaxRetainedBytes = 1_000 });
+        {
+            options.Groups["/g*"] = new() { RetainLatestPerKey = true, MaxRetainedKeys = 1, MaxRetainedBytes = 1_000 };
+            options.Groups["/h*"] = new() { HistoryMessages = 10 };
+        });
         var large = new Message(new byte[2_000], MessageType.Binary) { Key = "a" };
         Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Group("/g1")));
-        Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Groups("/g1", "/g2")));
+        Assert.Throws<InvalidOperationException>(() => broadcast.Publish(large, Recipients.Groups("/g1", "/g2", "/h1")));
         Assert.Equal(0, broadcast.Groups.Count);
         // The groups do not exist, so they store no message.
         Assert.Equal(default, broadcast.Publish("/g1", 1));

@@ -584,6 +584,19 @@ public sealed class GroupReaderTests
         Assert.Equal("unknown missed messages", ReceivedMessage.CreateGap(null).ToString());
     }
 
+    [Fact]
+    public async Task Read_PublishToGroupWithoutMembersIsRefused_ReceivesNextMessage()
+    {
+        using var engine = Start(static options => options.Groups[Group] = new() { RetainLatestPerKey = true, MaxRetainedBytes = 1_000 });
+        await using var reader = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);
+        var next = reader.NextAsync();
+        await JoinedAsync(engine);
+        var large = new Message(new byte[2_000], MessageType.Binary) { Key = "a" };
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await engine.PublishAsync(large, _members, Token));
+        await engine.PublishTextAsync("next", _members, Token);
+        Assert.Equal("next", (await next).ToString());
+    }
+
     static TestEngine Start(Action<BroadcastOptions>? configure = null, int maxBacklog = 1 << 20, IBackplane? backplane = null) =>
         new(pumps: 0, maxBacklog, configure: configure, backplane: backplane);
 
