@@ -152,7 +152,7 @@ public sealed class TestingGuide
         Assert.Equal(1013, closed.CloseCode);
     }
 
-    sealed class CensorFilter : IBroadcastFilter
+    public sealed class CensorFilter : IBroadcastFilter
     {
         public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
         {
