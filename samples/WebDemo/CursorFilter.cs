@@ -6,15 +6,16 @@ namespace WebDemo;
 
 /// <summary>
 /// Shows the mouse cursors of the visitors of a page. A visitor sends a position in a binary message of 4 bytes: x and y as
-/// little-endian uint16 values. An empty binary message means that the cursor has left the page. The filter ignores text.
+/// little-endian uint16 values. An empty binary message means that the cursor has left the page. Text messages
+/// pass unchanged.
 /// </summary>
 /// <remarks>
-/// The cursors have their own group, so they cannot use the space of the other messages. The group retains the latest cursor
-/// of each visitor, so a new visitor sees all cursors at once.
+/// The cursors have their own group, so cursors do not displace the other messages of the page. The group retains the latest
+/// cursor of each visitor, so a new visitor sees all cursors at once.
 /// </remarks>
 sealed class CursorFilter : IBroadcastFilter
 {
-    // The connection remembers whether the group may retain its cursor.
+    // The key of a value that is true if the group possibly retains a cursor of the connection.
     static readonly object HasCursor = new();
 
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
