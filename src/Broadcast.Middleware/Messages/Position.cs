@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using System.Text.Json.Serialization;
 
 namespace Broadcast.Middleware;
 
@@ -11,6 +12,7 @@ namespace Broadcast.Middleware;
 /// </remarks>
 /// <param name="epoch">The epoch of the group's log.</param>
 /// <param name="offset">The offset within the epoch.</param>
+[JsonConverter(typeof(PositionJsonConverter))]
 public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
 {
     const int EpochDigits = 16;

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Messages;
@@ -65,4 +66,29 @@ public sealed class PositionTests
             var text = $"{epoch.PadLeft(16, '0')[..16]}-{offset}";
             if (Position.TryParse(text, out var position)) Assert.Equal(text, $"{position}");
         });
+
+    [Fact]
+    public void Json_Position_IsStringOfSameText()
+    {
+        // JavaScript would round this epoch if it were a number.
+        var result = new PublishResult(new(ulong.MaxValue - 1, 42), 3);
+        Assert.Equal(
+            """{"position":"fffffffffffffffe-42","remoteNodes":null,"isLocalOnly":false,"isDuplicate":false,"localRecipients":3}""",
+            JsonSerializer.Serialize(result, JsonSerializerOptions.Web));
+        Assert.Equal("null", JsonSerializer.Serialize(default(Position?)));
+        Assert.Equal(result.Position, JsonSerializer.Deserialize<Position?>("\"fffffffffffffffe-42\""));
+        Assert.Null(JsonSerializer.Deserialize<Position?>("null"));
+    }
+
+    [Theory]
+    [InlineData("null")]
+    [InlineData("42")]
+    [InlineData("\"42\"")]
+    [InlineData("{\"epoch\":1,\"offset\":2}")]
+    [InlineData("\"FFFFFFFFFFFFFFFE-42\"")]
+    public void Json_OtherValue_ThrowsWithExample(string json)
+    {
+        var exception = Assert.Throws<JsonException>(() => JsonSerializer.Deserialize<Position>(json));
+        Assert.Contains("00c0ffee00c0ffee-42", exception.Message, StringComparison.Ordinal);
+    }
 }
