@@ -11,7 +11,7 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
 {
     readonly long _maxAge = limits.HistoryAge == Timeout.InfiniteTimeSpan
         ? 0
-        : (long)(limits.HistoryAge.TotalSeconds * time.TimestampFrequency);
+        : time.ToTimestampDifference(limits.HistoryAge);
 
     Block? _first;
     long _newest = long.MinValue;
@@ -27,7 +27,7 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
     /// </remarks>
     public long PublishTime(TimeSpan age)
     {
-        var publishedAt = age <= TimeSpan.Zero ? Now : Now - (long)(age.TotalSeconds * time.TimestampFrequency);
+        var publishedAt = age <= TimeSpan.Zero ? Now : Now - time.ToTimestampDifference(age);
         return _newest = Math.Max(_newest, publishedAt);
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Publishing;
 
@@ -49,7 +50,7 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
             }
 
             RemoveOldLocked(now, maxIds - 1);
-            entry = new Entry(now + (long)(window.TotalSeconds * time.TimestampFrequency));
+            entry = new Entry(now + time.ToTimestampDifference(window));
             _entries[key] = _oldestFirst.AddLast((key, entry));
             return true;
         }

@@ -93,15 +93,19 @@ public sealed class RecoveryTests
         }
     }
 
-    [Fact]
-    public void History_MessageOlderThanHistoryAge_IsDropped()
+    /// <summary>With a <see cref="double"/>, 11,665 ms times 10 MHz is less than 116,650,000 ticks.</summary>
+    [Theory]
+    [InlineData(60_000)]
+    [InlineData(11_665)]
+    public void History_MessageOlderThanHistoryAge_IsDropped(int milliseconds)
     {
-        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromSeconds(60)));
+        var age = TimeSpan.FromMilliseconds(milliseconds);
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", age: age));
         var anchor = new Listener(broadcast, "/g");
         var first = broadcast.Publish("/g", 1).Position!.Value;
         broadcast.Time.Advance(TimeSpan.FromSeconds(1));
         broadcast.Publish("/g", 2);
-        broadcast.Time.Advance(TimeSpan.FromSeconds(59));
+        broadcast.Time.Advance(age - TimeSpan.FromSeconds(1));
         Assert.True(Recovers(0));
         broadcast.Time.Advance(TimeSpan.FromTicks(1));
         Assert.False(Recovers(0));
