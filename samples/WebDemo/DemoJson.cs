@@ -7,7 +7,7 @@ namespace WebDemo;
 [JsonSourceGenerationOptions(
     JsonSerializerDefaults.Web, NumberHandling = JsonNumberHandling.Strict, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(Person))]
-[JsonSerializable(typeof(PriceUpdate))]
+[JsonSerializable(typeof(Quote))]
 [JsonSerializable(typeof(BoardMessage))]
 [JsonSerializable(typeof(PublishResponse))]
 [JsonSerializable(typeof(CountResponse))]

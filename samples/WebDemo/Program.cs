@@ -19,7 +19,7 @@ if (settings.GetSection("Redis") is var redis && redis.Exists())
 }
 
 // In a cluster, only one node publishes prices. Start the other nodes with --Prices=false.
-if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<PriceFeed>();
+if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<Prices>();
 builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 
 // Each node has its own figures, game and load. So these pages use a third broadcast, which never uses Redis.
@@ -83,7 +83,7 @@ app.Services.GetRequiredService<PhoneLink>().Map(app);
 app.Services.GetRequiredService<Game>().Map(app);
 app.Services.GetRequiredService<Load>().Map(app);
 Typing.Map(app);
-ThrottledPrices.Map(app);
+Prices.Map(app);
 Board.Map(app);
 Sensors.Map(app);
 Members.Map(app);

@@ -1,27 +1,21 @@
+using System.Text.Json.Serialization;
 using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>A price that moves at random and tends to return to its opening value.</summary>
-sealed class Quote(string symbol, string market)
-{
-    readonly MessageTags _tags = MessageTags.Create(("symbol", symbol), ("market", market));
-    readonly double _opening = Random.Shared.Next(20, 200);
-    double _change;
-
-    /// <summary>Moves the price, and returns a message with the new price.</summary>
-    public Message Move(DateTimeOffset time)
-    {
-        _change = (_change * 0.9995) + ((Random.Shared.NextDouble() - 0.5) * 0.4);
-        var price = Math.Round(_opening * (1 + (_change / 100)), 2);
-        var update = new PriceUpdate(symbol, price, Math.Round(_change, 2), time.ToUnixTimeMilliseconds());
-        return Message.FromJson(update, DemoJson.Default.PriceUpdate) with { Key = symbol, Tags = _tags };
-    }
-}
-
-/// <summary>A new price of one symbol.</summary>
+/// <summary>The price of one symbol. The price moves at random and tends to return to its opening value.</summary>
 /// <param name="Symbol">The symbol.</param>
-/// <param name="Price">The price.</param>
+/// <param name="Market">The market of the symbol.</param>
+/// <param name="Opening">The opening price.</param>
 /// <param name="Change">The change since the opening, in percent.</param>
 /// <param name="Time">The time of the price, in milliseconds since 1970.</param>
-sealed record PriceUpdate(string Symbol, double Price, double Change, long Time);
+sealed record Quote(string Symbol, [property: JsonIgnore] string Market, [property: JsonIgnore] double Opening, double Change = 0, long Time = 0)
+{
+    public double Price => Math.Round(Opening * (1 + (Change / 100)), 2);
+
+    public Quote Move(DateTimeOffset time) =>
+        this with { Change = Math.Round((Change * 0.9995) + ((Random.Shared.NextDouble() - 0.5) * 0.4), 2), Time = time.ToUnixTimeMilliseconds() };
+
+    public Message ToMessage() =>
+        Message.FromJson(this, DemoJson.Default.Quote) with { Key = Symbol, Tags = MessageTags.Create(("symbol", Symbol), ("market", Market)) };
+}

@@ -89,7 +89,7 @@ public sealed class PriceFeedTests(DemoServer server)
             symbols.Add(update.RootElement.GetProperty("symbol").GetString()!);
         }
 
-        // FJORD is the 16th symbol, so its market is north. MAPLE is the 30th symbol.
+        // In appsettings.json, the market of FJORD is north, and the market of MAPLE is south.
         Assert.Equal(["MAPLE"], symbols);
     }
 

@@ -9,12 +9,11 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
 {
     const int MaxCodeLines = 60, MaxShownLines = 15;
 
-    /// <summary>The C# files of each page. Both the start page and the prices page show the price feed.</summary>
+    /// <summary>The C# files of each page. The start page also shows prices of the prices page.</summary>
     static readonly Dictionary<string, string[]> PageFiles = new()
     {
         ["start"] = ["StartPage.cs", "DeliveryMeter.cs"],
-        ["prices"] = ["ThrottledPrices.cs"],
-        ["price feed"] = ["PriceFeed.cs", "Quote.cs"],
+        ["prices"] = ["Prices.cs", "Quote.cs"],
         ["chat"] = ["RoomStatistics.cs", "Typing.cs"],
         ["board"] = ["Board.cs"],
         ["groups"] = ["DemoGroupAuthorizer.cs"],
@@ -72,7 +71,7 @@ public sealed class DrawerTests(DemoServer server, BrowserFixture browser)
         Assert.All(DemoSource.CodeFiles, static path => Assert.InRange(DemoSource.CountCodeLines(path), 1, MaxCodeLines));
 
     [Fact]
-    public void CodeFiles_OfOnePageOrFeature_HaveAtMost60LinesInTotal() =>
+    public void CodeFiles_OfOnePage_HaveAtMost60LinesInTotal() =>
         Assert.All(PageFiles.Values, static files => Assert.InRange(files.Sum(static file => DemoSource.CountCodeLines(DemoSource.Find(file))), 1, MaxCodeLines));
 
     [Fact]

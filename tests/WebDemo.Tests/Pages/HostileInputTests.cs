@@ -148,7 +148,7 @@ public sealed class HostileInputTests(DemoServer server, BrowserFixture browser)
 
     /// <summary>Publishes a price. Its symbol is also its key, so the prices do not replace each other.</summary>
     Task PublishPriceAsync(string symbol) => PublishAsync(
-        $"?group=/prices&key={Uri.EscapeDataString(symbol)}", new PriceUpdate(symbol, 1, 0, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()));
+        $"?group=/prices&key={Uri.EscapeDataString(symbol)}", new Quote(symbol, "north", 1, 0, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()));
 
     Task PublishAsync<T>(string query, T value) => PublishAsync(query, JsonSerializer.Serialize(value, JsonSerializerOptions.Web));
 
