@@ -11,11 +11,12 @@ namespace WebDemo;
 /// of a message are its symbol and its market, so a client can choose a filter. appsettings.json contains the
 /// symbols and their markets.
 /// </remarks>
-sealed partial class Prices(
-    IBroadcaster broadcaster, IPresence presence, IConfiguration settings, TimeProvider time, ILogger<Prices> logger) : BackgroundService
+sealed partial class Prices(IBroadcaster broadcaster, IPresence presence, IConfiguration settings, TimeProvider time, ILogger<Prices> logger) : BackgroundService
 {
     readonly Dictionary<string, Quote> _quotes = settings.GetSection("Symbols").GetChildren()
         .ToDictionary(static symbol => symbol.Key, static symbol => new Quote(symbol.Key, symbol.Value!, Random.Shared.Next(20, 200)));
+    // The symbols with a refused price, so that the feed logs one refusal of each symbol.
+    readonly HashSet<string> _refused = [];
 
     /// <summary>Maps a URL that sends 20 prices per second to each client, like a slow network.</summary>
     public static void Map(IEndpointRouteBuilder app) =>
@@ -29,30 +30,31 @@ sealed partial class Prices(
     {
         using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(50), time);
         // At first, the feed publishes a price of each symbol, so that the first client also starts with all prices.
-        for (var count = _quotes.Count; ; count = 10)
+        for (var count = _quotes.Count; ; await timer.WaitForNextTickAsync(stoppingToken))
         {
-            var symbol = "";
             try
             {
                 foreach (var quote in _quotes.Values.Shuffle().Take(count))
                 {
-                    #region prices
-                    symbol = quote.Symbol;
-                    _quotes[symbol] = quote.Move(time.GetUtcNow());
-                    await broadcaster.PublishAsync(_quotes[symbol].ToMessage(), Recipients.Group("/prices"), stoppingToken);
-                    #endregion
+                    _quotes[quote.Symbol] = quote.Move(time.GetUtcNow());
+                    try
+                    {
+                        #region prices
+                        await broadcaster.PublishAsync(_quotes[quote.Symbol].ToMessage(), Recipients.Group("/prices"), stoppingToken);
+                        #endregion
+                    }
+                    catch (InvalidOperationException exception)
+                    {
+                        // The group already retains the maximum number of keys or bytes. The feed skips this price.
+                        if (_refused.Add(quote.Symbol)) LogProblem(exception.Message);
+                    }
                 }
 
+                count = 10;
                 // Without members on any node, the feed waits for the first join. Only a feed without members on its own
                 // node asks the cluster.
                 if (broadcaster.Connections.CountGroupMembers("/prices") == 0 && await presence.CountAsync("/prices", stoppingToken) == 0)
                     await presence.WatchAsync("/prices", stoppingToken).FirstAsync(stoppingToken);
-            }
-            catch (InvalidOperationException exception)
-            {
-                // The group already retains the maximum number of keys or bytes. The feed continues without this symbol.
-                LogProblem(exception.Message);
-                _quotes.Remove(symbol);
             }
             catch (BackplaneException exception)
             {
@@ -60,8 +62,6 @@ sealed partial class Prices(
                 LogProblem(exception.Message);
                 await Task.Delay(TimeSpan.FromSeconds(1), time, stoppingToken);
             }
-
-            await timer.WaitForNextTickAsync(stoppingToken);
         }
     }
 
