@@ -6,8 +6,9 @@ static class TimestampExtensions
     /// <summary>Returns the difference between two timestamps that are a duration apart.</summary>
     /// <remarks>
     /// The calculation uses integers. With a <see cref="double"/>, some results would be one unit too low. For example,
-    /// 11.665 s times 10 MHz is 116,649,999.99999999.
+    /// 11.665 s times 10 MHz is 116,649,999.99999999. A duration from another node may be too long for the result. The
+    /// result is then the maximum.
     /// </remarks>
     public static long ToTimestampDifference(this TimeProvider time, TimeSpan duration) =>
-        (long)((Int128)duration.Ticks * time.TimestampFrequency / TimeSpan.TicksPerSecond);
+        long.CreateSaturating((Int128)duration.Ticks * time.TimestampFrequency / TimeSpan.TicksPerSecond);
 }
