@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_SIZE = 256 * 1024, HTTP2_WINDOW = 16 * 1024 * 1024, CONNECTIONS_PER_ADDRESS = 20000 };
+enum { READ_SIZE = 256 * 1024, MAX_JOINED = 32 * 1024, HTTP2_WINDOW = 16 * 1024 * 1024, CONNECTIONS_PER_ADDRESS = 20000 };
 static unsigned char read_buffer[READ_SIZE + 1];
 static SSL_CTX *tls_context;
 static nghttp2_session_callbacks *http2_callbacks;
@@ -287,13 +287,19 @@ void connection_open(struct connection *connection, int index) {
 
 void connection_receive(struct connection *connection) {
   for (;;) {
-    ssize_t count = transport_read(connection, read_buffer, READ_SIZE);
+    // Place a short incomplete frame before the new bytes, so that the decoder does not copy the new bytes.
+    struct buffer *received = &connection->received;
+    bool joins = connection->protocol == WEBSOCKET && !connection->http2 && buffer_length(received) <= MAX_JOINED;
+    size_t rest = joins ? buffer_length(received) : 0;
+    if (rest) memcpy(read_buffer, received->data + received->start, rest);
+    ssize_t count = transport_read(connection, read_buffer + rest, READ_SIZE - rest);
     if (count == 0) connection->closed = true;
     if (count <= 0) return;
     totals.wire_bytes += (uint64_t)count;
+    buffer_consume(received, rest);
     if (connection->http2) http2_receive(connection, read_buffer, (size_t)count);
     else if (connection->protocol == EVENT_STREAM) decode_chunked(connection, read_buffer, (size_t)count);
-    else decode(connection, read_buffer, (size_t)count);
+    else decode(connection, read_buffer, rest + (size_t)count);
     // The buffer of OpenSSL can contain data that the socket no longer has. A plain socket reports the rest of its data again.
     if (connection->closed || !connection->tls) return;
   }
