@@ -5,11 +5,11 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The cursors of one group on one pump. The group posts the shard when the group has new messages. The shard then
-/// visits its cursors in a pass. A pass consists of several turns, so that a large group does not delay small groups.
+/// visits its cursors in a pass. In between, the pump runs other items, so that a large group does not delay small
+/// groups.
 /// </summary>
 sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 {
-    const int CursorsPerTurn = 256;
     const int CursorsPerPrefetch = 8;
 
     readonly List<Cursor> _cursors = [];
@@ -100,8 +100,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
         // A connection that fails during its turn removes its cursors. So read _next and the count again in each
         // iteration.
         var prefetched = 0;
-        var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
-        for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
+        while (pump.TurnsLeft > 0 && _next < _cursors.Count)
         {
             if (prefetched == 0) prefetched = PrefetchNext();
             prefetched--;
@@ -110,6 +109,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
             // In this case, no announcement has activated the tracked cursors. So activate the cursor here.
             if (cursor is { IsTracked: true, IsActive: false }) cursor.Subscriber.OnAnnounced(cursor);
             cursor.Subscriber.OnNewMessages();
+            pump.TurnsLeft--;
         }
 
         if (_next < _cursors.Count)

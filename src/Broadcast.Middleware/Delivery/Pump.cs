@@ -12,9 +12,10 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 {
     const int Idle = 0, Running = 1, Signaled = 2;
 
-    // A turn of the pump ends after this number of items. Otherwise, busy pumps would delay reads from sockets on the
-    // thread pool.
-    const int ItemsPerTurn = 64;
+    // The pump returns its thread to the thread pool after this number of turns. Otherwise, busy pumps would delay reads
+    // from sockets, and published messages would arrive too late to share a write with earlier messages.
+    // docs/internals/performance.md shows the effect.
+    const int TurnsPerRun = 16;
 
     readonly ConcurrentQueue<PumpItem> _queue = new();
     TrackedCursors? _announced; // The first item of a list. Any thread may add items.
@@ -31,6 +32,12 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     /// the pump.
     /// </summary>
     public RunBuffer RunBuffer => _runBuffer ??= new();
+
+    /// <summary>
+    /// The number of turns before the pump returns its thread: at least 1 when an item starts to run. An item that
+    /// gives turns to several connections reduces the number. Use this property on the thread of the pump.
+    /// </summary>
+    public int TurnsLeft { get; set; }
 
     /// <summary>The number of messages that this pump has written to connections.</summary>
     public long Delivered => Volatile.Read(ref _delivered);
@@ -91,7 +98,8 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     void IThreadPoolWorkItem.Execute()
     {
         ObserveSignals();
-        for (var i = 0; i < ItemsPerTurn; i++)
+        TurnsLeft = TurnsPerRun;
+        while (TurnsLeft > 0)
         {
             if (!_queue.TryDequeue(out var item))
             {
@@ -101,6 +109,7 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
             }
 
             item.Run();
+            TurnsLeft--;
         }
 
         // The pump is not idle, so no other thread schedules the pump.

@@ -3,7 +3,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>
-/// Tests large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
+/// Tests large groups. The pump returns its thread several times during a pass over a large group. In between, the members can change.
 /// </summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class ShardTests
@@ -30,7 +30,7 @@ public sealed class ShardTests
                 {
                     var name = _names[random.Next(_names.Length)];
                     Publish(name);
-                    for (var turns = random.Next(4); turns > 0; turns--) broadcast.Pumps[0].RunTurn();
+                    for (var turns = random.Next(60); turns > 0; turns--) broadcast.Pumps[0].RunTurn();
                 }
 
                 broadcast.RunUntilIdle();
@@ -92,6 +92,29 @@ public sealed class ShardTests
                 }
             },
             iter: 100 * Effort.Factor);
+
+    [Fact]
+    public void GroupPass_LargeGroup_ReturnsThreadAfterEach16Turns()
+    {
+        using var broadcast = new TestEngine();
+        var (reached, otherReachedAfter) = (0, -1);
+        var message = new Message(new byte[10], MessageType.Binary);
+        for (var i = 0; i < 100; i++) broadcast.Connect(broadcast.Pumps[0], "/large", new ManualSink(_ => reached++));
+        broadcast.Connect(broadcast.Pumps[0], "/small", new ManualSink(_ => otherReachedAfter = reached));
+        broadcast.RunUntilIdle();
+
+        broadcast.Publish(message, Recipients.Group("/large"));
+        for (var run = 1; run <= 3; run++)
+        {
+            Assert.True(broadcast.Pumps[0].RunTurn());
+            Assert.Equal(16 * run, reached);
+        }
+
+        broadcast.Publish(message, Recipients.Group("/small"));
+        broadcast.RunUntilIdle();
+        Assert.Equal(100, reached);
+        Assert.InRange(otherReachedAfter, 48, 64);
+    }
 
     static bool Now(ValueTask<bool> task) => task.IsCompletedSuccessfully && task.Result;
 
