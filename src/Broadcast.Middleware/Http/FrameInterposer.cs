@@ -34,6 +34,12 @@ sealed class FrameInterposer(
     /// <summary>The upgraded stream. Null before the upgrade.</summary>
     public Stream? Upgraded { get; private set; }
 
+    /// <summary>
+    /// The stream for the frames of the server: the upgraded stream, or the TLS stream below it. Null before the
+    /// upgrade.
+    /// </summary>
+    public Stream? Output { get; private set; }
+
     /// <summary>The connection that the server can hand over. Null if the request must stay open.</summary>
     public HandoverConnection? Connection { get; private set; }
 
@@ -45,14 +51,15 @@ sealed class FrameInterposer(
 
     public async Task<Stream> UpgradeAsync()
     {
-        Upgraded = await upgrade!.UpgradeAsync();
+        Output = Upgraded = await upgrade!.UpgradeAsync();
         // Kestrel has sent the response of the handshake, so the library can read and write the bytes of the connection
         // directly. If middleware of the app has replaced the feature, for example to count bytes, use the stream of
         // the middleware.
-        if (upgrade.GetType().Assembly == typeof(KestrelServerOptions).Assembly)
-            Connection = HandoverConnection.Find(features);
+        if (upgrade.GetType().Assembly != typeof(KestrelServerOptions).Assembly) return Upgraded;
+        Connection = HandoverConnection.Find(features);
+        Output = TlsStream.Find(features) ?? Upgraded;
         return Upgraded;
     }
 
-    public async ValueTask<Stream> AcceptAsync() => Upgraded = await connect!.AcceptAsync();
+    public async ValueTask<Stream> AcceptAsync() => Output = Upgraded = await connect!.AcceptAsync();
 }

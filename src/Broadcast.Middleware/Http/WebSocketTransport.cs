@@ -30,7 +30,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         HttpProtocol.IsHttp11(context.Request.Protocol) ? HandoverConnection.Find(context.Features) : null;
 
     HandedOverConnection? _connection;
-    Stream? _upgraded;
+    Stream? _output;
     WebSocket? _webSocket; // Not null if the server upgrades no requests, for example TestServer.
     MessageReader? _reader;
     bool _hasEnded;
@@ -111,8 +111,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             headers.Remove(HeaderNames.SecWebSocketKey);
             headers.Remove(HeaderNames.SecWebSocketVersion);
             headers.Remove(HeaderNames.SecWebSocketExtensions);
-            _upgraded = interposer.Upgraded;
-            input = _handover?.ClientInput ?? PipeReader.Create(_upgraded!, _readerOptions);
+            _output = interposer.Output;
+            input = _handover?.ClientInput ?? PipeReader.Create(interposer.Upgraded!, _readerOptions);
         }
 
         // Set the fields last. If a call above throws an exception, IsAccepted stays false.
@@ -130,7 +130,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         if (_webSocket is not null) return new WebSocketSink(_webSocket);
         return _handover is null
-            ? new StreamSink(_upgraded!, Reader, Socket) { Compression = _compression }
+            ? new StreamSink(_output!, Reader, Socket) { Compression = _compression }
             : new PipeSink(_handover.ClientOutput, Reader, Socket) { Compression = _compression };
     }
 
@@ -147,7 +147,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             _connection = _handover.HandOver();
             Volatile.Write(ref _handover, null);
             Volatile.Write(ref _context, null);
-            _upgraded = null;
+            _output = null;
         }
 
         return true;

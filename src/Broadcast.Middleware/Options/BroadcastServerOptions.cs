@@ -30,6 +30,11 @@ public sealed class BroadcastServerOptions
     /// <remarks>
     /// The option applies to all requests of the app. To enable inline sends only for some endpoints, set the option to
     /// false, and call <c>UseInlineSends</c> for these endpoints.
+    /// <para>
+    /// With this option, a WebSocket over TLS sends its frames directly to the TLS stream. So
+    /// <c>KestrelServerLimits.MinResponseDataRate</c> does not apply to these frames.
+    /// <see cref="BroadcastOptions.SendTimeout"/> ends the connection of a client that stops reading.
+    /// </para>
     /// </remarks>
     public bool SendsInline { get; set; } = true;
 }

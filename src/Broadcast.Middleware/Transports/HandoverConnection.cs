@@ -188,6 +188,10 @@ sealed class HandoverConnection
         public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) =>
             IsHandedOver ? new(default(FlushResult)) : Inner.FlushAsync(cancellationToken);
 
+        public override ValueTask<FlushResult> WriteAsync(
+            ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default) =>
+            IsHandedOver ? new(default(FlushResult)) : Inner.WriteAsync(source, cancellationToken);
+
         public override void CancelPendingFlush()
         {
             if (!IsHandedOver) Inner.CancelPendingFlush();
