@@ -12,8 +12,8 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 {
     const int Idle = 0, Running = 1, Signaled = 2;
 
-    // The pump returns its thread to the thread pool after this number of turns. Otherwise, busy pumps would delay reads
-    // from sockets, and published messages would arrive too late to share a write with earlier messages.
+    // The pump returns its thread to the thread pool after this number of turns. Otherwise, busy pumps would delay
+    // reads from sockets, and published messages would arrive too late to share a write with earlier messages.
     // docs/internals/performance.md shows the effect.
     const int TurnsPerRun = 16;
 

@@ -8,14 +8,14 @@ namespace Broadcast.Middleware.Transports;
 
 /// <summary>Finds the stream that encrypts the bytes of a connection of Kestrel.</summary>
 /// <remarks>
-/// After a WebSocket handshake, the library writes its frames to this stream. The upgraded stream of the request ends at
-/// the same stream, but passes each write through several layers of Kestrel and copies the bytes into a pipe.
+/// After a WebSocket handshake, the library writes its frames to this stream. The upgraded stream of the request ends
+/// at the same stream, but passes each write through several layers of Kestrel and copies the bytes into a pipe.
 /// docs/internals/performance.md shows the cost.
 /// </remarks>
 static class TlsStream
 {
-    // Kestrel's pipe above the TLS stream is not public. If the pipe has another name in a later version of Kestrel, the
-    // library writes to the upgraded stream, which is slower. TlsTests detects this case.
+    // Kestrel's pipe above the TLS stream is not public. If the pipe has another name in a later version of Kestrel,
+    // the library writes to the upgraded stream, which is slower. TlsTests detects this case.
     const string PipeOfKestrel = "SslDuplexPipe";
 
     /// <summary>
