@@ -100,8 +100,7 @@ public sealed class TlsTests : IDisposable
                     if (step == "UseHttps") UseTls(endpoint);
                     if (step == "UseConnectionLogging") endpoint.UseConnectionLogging();
                 }
-            },
-            choosesSends: true);
+            });
 
         await using var output = await ConnectAsync();
         Assert.Equal(101, (await output.HandshakeAsync("/output")).Status);
